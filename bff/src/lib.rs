@@ -1,0 +1,1 @@
+//! The GraphQL API: orders and invoices composed.

@@ -1,0 +1,174 @@
+//! What every HTTP surface of ours has in common: a span a request, problem+json for every error, a bound on bodies,
+//! and a server that finishes its requests when it is told to stop.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{FromRequest, MatchedPath, Request, rejection::BytesRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::{Instrument, field::Empty, info_span};
+
+use crate::{listen::Listener, problem::Problem, propagation};
+
+/// The largest body that is read, in bytes. Everything we accept is far smaller.
+pub const BODY_LIMIT: usize = 128 * 1024;
+
+/// How long requests in flight may take to finish once the server stops.
+const FINISH: Duration = Duration::from_secs(10);
+
+/// Puts the common layers around the routes of a service: errors of the router itself become problems, a panic in a
+/// handler a plain 500, and each request gets its span.
+pub fn finish(routes: Router) -> Router {
+    routes
+        .fallback(|| async { Problem::no_such_path() })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("a value that is no text");
+            Problem::internal(&format_args!("a handler panicked: {text}")).into_response()
+        }))
+        .layer(middleware::from_fn(trace_request))
+        .layer(axum::extract::DefaultBodyLimit::max(BODY_LIMIT))
+}
+
+/// One SERVER span a request, named by its route, continuing the caller's trace (OpenTelemetry semantic conventions
+/// for HTTP). Probes get none: they would be most of what a trace store holds.
+async fn trace_request(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    if matches!(route.as_deref(), Some("/health" | "/livez" | "/readyz")) {
+        return next.run(request).await;
+    }
+    let method = request.method().as_str();
+    let name = route.as_deref().map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
+    let span = info_span!(
+        "request",
+        otel.name = name,
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route,
+        url.path = request.uri().path(),
+        http.response.status_code = Empty,
+        otel.status_code = Empty,
+        error.r#type = Empty,
+    );
+    propagation::set_parent_from_headers(&span, request.headers());
+    let response = next.run(request).instrument(span.clone()).await;
+    let status = response.status();
+    span.record("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+        span.record("error.type", status.as_str());
+    }
+    response
+}
+
+/// A JSON body as it came: an `application/json` document within the bound. What it may contain is the handler's
+/// business.
+#[derive(Debug)]
+pub struct JsonBody(pub serde_json::Value);
+
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        require_json(request.headers())?;
+        let bytes = read_body(request, state).await?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|e| Problem::new(StatusCode::BAD_REQUEST).code("MALFORMED_JSON").detail(format!("the body is not JSON: {e}")))
+    }
+}
+
+/// Reads the whole body within [`BODY_LIMIT`].
+///
+/// # Errors
+/// 413 above the bound, 400 when the connection broke.
+pub async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
+        BytesRejection::FailedToBufferBody(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE)
+                .code("BODY_TOO_LARGE")
+                .detail(format!("the body may have {BODY_LIMIT} bytes at most"))
+        }
+        _ => Problem::new(StatusCode::BAD_REQUEST).detail("the body could not be read"),
+    })
+}
+
+/// Refuses a body that is not declared as JSON: a form or a plain text can be sent by any web page without asking.
+///
+/// # Errors
+/// 415, naming what was sent.
+pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let given = headers.get(header::CONTENT_TYPE);
+    if given.is_some_and(is_json) {
+        return Ok(());
+    }
+    let given = given.and_then(|v| v.to_str().ok()).map_or_else(|| "none".to_owned(), |v| format!("{v:?}"));
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+        .code("UNSUPPORTED_MEDIA_TYPE")
+        .detail(format!("the content type must be application/json in UTF-8, not {given}")))
+}
+
+fn is_json(value: &HeaderValue) -> bool {
+    let Ok(value) = value.to_str() else { return false };
+    let mut parts = value.split(';').map(|part| part.trim().to_ascii_lowercase());
+    parts.next().as_deref() == Some("application/json")
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some(("charset", charset)) => matches!(charset.trim_matches('"'), "utf-8" | "utf8"),
+            _ => true,
+        })
+}
+
+/// Serves until `stop`, then finishes the requests in flight, for [`FINISH`] at most.
+pub(crate) async fn serve(listener: Listener, routes: Router, stop: CancellationToken) {
+    let mut servers = JoinSet::new();
+    for socket in listener.into_sockets() {
+        let (routes, stop) = (routes.clone(), stop.clone());
+        servers.spawn(async move {
+            let socket = axum::serve::ListenerExt::tap_io(socket, |stream| {
+                // Answers are small: waiting to fill a packet only adds latency.
+                let _ = stream.set_nodelay(true);
+            });
+            axum::serve(socket, routes).with_graceful_shutdown(stop.cancelled_owned()).await
+        });
+    }
+    let finished = async { while servers.join_next().await.is_some() {} };
+    tokio::select! {
+        () = finished => {}
+        () = async { stop.cancelled().await; tokio::time::sleep(FINISH).await } => {
+            tracing::warn!("requests were still running {FINISH:?} after the server stopped accepting");
+        }
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_in_utf_8_is_json() {
+        for (value, expected) in [
+            ("application/json", true),
+            ("application/json; charset=utf-8", true),
+            ("Application/JSON;charset=\"UTF-8\"", true),
+            ("application/json; charset=latin1", false),
+            ("text/plain", false),
+            ("application/x-www-form-urlencoded", false),
+            ("application/jsonx", false),
+        ] {
+            assert_eq!(is_json(&HeaderValue::from_static(value)), expected, "{value}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! How one of our processes lives: telemetry, HTTP, health, problem+json, GraphQL over HTTP, start and stop.
+//!
+//! Nothing here knows an order or an invoice. A service hands over its routes, its readiness checks and what it runs
+//! beside them, and gets a [`service::RunningService`] that knows its address and can be stopped.
+
+pub mod backoff;
+pub mod cursor;
+pub mod graphql;
+pub mod health;
+pub mod http;
+pub mod listen;
+pub mod problem;
+pub mod propagation;
+pub mod service;
+pub mod telemetry;

@@ -1,0 +1,28 @@
+//! What the services promise each other: values, events, topology and schemas. Data only, no I/O.
+//!
+//! A change here is a change of contract: additive, or a new version beside the old one. The samples in
+//! `contracts/events/` are parsed by the tests for ever, so that an old message is never refused by a new build.
+
+mod event;
+mod time;
+pub mod topology;
+mod trace_context;
+mod value;
+
+pub use event::{
+    Customer, DecodeError, Event, EventEnvelope, EventType, InvoiceIssued, InvoicePaid, InvoiceRefunded,
+    InvoiceRejected, InvoiceVoided, OrderCanceled, OrderCreated, OrderPaid, event_id,
+};
+pub use time::now;
+pub use trace_context::TraceContext;
+pub use value::{Amount, CustomerId, InvalidValue};
+
+/// The schemas as they are committed: what each service serves, and what the BFF offers.
+pub mod schemas {
+    /// The subgraph of the orders service, Federation 2.
+    pub const ORDERS: &str = include_str!("../schemas/orders.graphql");
+    /// The subgraph of the invoices service, Federation 2.
+    pub const INVOICES: &str = include_str!("../schemas/invoices.graphql");
+    /// The API schema of the BFF: what a client sees.
+    pub const BFF: &str = include_str!("../schemas/bff.graphql");
+}

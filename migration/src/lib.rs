@@ -1,0 +1,1 @@
+//! The schema migrations of both databases, and their command line.

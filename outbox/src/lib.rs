@@ -1,0 +1,1 @@
+//! How state and event commit together: the outbox table and its relay.

@@ -1,0 +1,1 @@
+//! Everything in one process: SQLite and the in-process bus.
