@@ -63,11 +63,14 @@ impl Readiness {
         for (name, check) in &self.checks {
             let result = tokio::time::timeout(CHECK_TIMEOUT, check()).await.unwrap_or(CheckResult::Failed("no answer"));
             ready &= !matches!(result, CheckResult::Failed(_));
-            checks.insert(*name, match result {
-                CheckResult::Ok => "ok",
-                CheckResult::Degraded => "degraded",
-                CheckResult::Failed(why) => why,
-            });
+            checks.insert(
+                *name,
+                match result {
+                    CheckResult::Ok => "ok",
+                    CheckResult::Degraded => "degraded",
+                    CheckResult::Failed(why) => why,
+                },
+            );
         }
         if self.stopping.load(Ordering::SeqCst) {
             (StatusCode::SERVICE_UNAVAILABLE, Report { status: "stopping", checks })

@@ -84,9 +84,9 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         require_json(request.headers())?;
         let bytes = read_body(request, state).await?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|e| Problem::new(StatusCode::BAD_REQUEST).code("MALFORMED_JSON").detail(format!("the body is not JSON: {e}")))
+        serde_json::from_slice(&bytes).map(Self).map_err(|e| {
+            Problem::new(StatusCode::BAD_REQUEST).code("MALFORMED_JSON").detail(format!("the body is not JSON: {e}"))
+        })
     }
 }
 
@@ -151,7 +151,6 @@ pub(crate) async fn serve(listener: Listener, routes: Router, stop: Cancellation
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -161,10 +161,7 @@ mod tests {
     async fn a_taken_port_is_named() {
         let first = Listener::bind("127.0.0.1", 0).unwrap();
         let error = Listener::bind("localhost", first.port()).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            format!("cannot listen on 127.0.0.1:{}: another program is using the port", first.port())
-        );
+        assert_eq!(error, format!("cannot listen on 127.0.0.1:{}: another program is using the port", first.port()));
         assert!(matches!(Listener::bind("example.org", 0), Err(ListenError::BadHost(_))));
     }
 }

@@ -105,9 +105,8 @@ impl Problem {
     /// 500: a fault of ours. The cause goes to the log, never to the client.
     pub fn internal(cause: &dyn std::fmt::Display) -> Self {
         tracing::error!(error = %cause, "answered 500: {cause}");
-        let mut problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR)
-            .code("INTERNAL")
-            .detail("something went wrong on our side");
+        let mut problem =
+            Self::new(StatusCode::INTERNAL_SERVER_ERROR).code("INTERNAL").detail("something went wrong on our side");
         problem.trace_id = current_trace_id();
         problem
     }
@@ -117,9 +116,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response
     }
 }

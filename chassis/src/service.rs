@@ -19,6 +19,7 @@ pub struct RunningService {
     name: &'static str,
     url: String,
     port: u16,
+    routes: Router,
     readiness: Arc<Readiness>,
     stop: CancellationToken,
     server: JoinHandle<()>,
@@ -28,11 +29,16 @@ pub struct RunningService {
 impl RunningService {
     /// Serves `routes`, with the common layers around them, on `listener`.
     pub fn start(name: &'static str, listener: Listener, routes: Router, readiness: Arc<Readiness>) -> Self {
+        Self::start_bare(name, listener, http::finish(routes), readiness)
+    }
+
+    /// Serves `routes` as they are: for a front that hands requests to services which have the common layers.
+    pub fn start_bare(name: &'static str, listener: Listener, routes: Router, readiness: Arc<Readiness>) -> Self {
         let (url, port) = (listener.url(), listener.port());
         let stop = CancellationToken::new();
-        let server = tokio::spawn(http::serve(listener, http::finish(routes), stop.clone()));
+        let server = tokio::spawn(http::serve(listener, routes.clone(), stop.clone()));
         tracing::info!("{name} listens on {url}");
-        Self { name, url, port, readiness, stop, server, hooks: Vec::new() }
+        Self { name, url, port, routes, readiness, stop, server, hooks: Vec::new() }
     }
 
     /// Adds what has to be stopped after the server; the hooks run in the order they were added.
@@ -53,6 +59,11 @@ impl RunningService {
     /// The port, also where any free one was asked for.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What it serves, for a front in the same process.
+    pub fn routes(&self) -> Router {
+        self.routes.clone()
     }
 
     /// Stops in order and returns when everything has ended.

@@ -27,8 +27,7 @@ use tracing_subscriber::{
 };
 
 /// Our own crates: what they trace is exported; what their dependencies trace is not.
-const OUR_CRATES: [&str; 8] =
-    ["bff", "chassis", "invoices", "messaging", "orders", "outbox", "standalone", "testkit"];
+const OUR_CRATES: [&str; 8] = ["bff", "chassis", "invoices", "messaging", "orders", "outbox", "standalone", "testkit"];
 
 /// How long the last spans may take to leave when the process ends.
 const FLUSH: Duration = Duration::from_secs(5);

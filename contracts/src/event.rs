@@ -107,8 +107,7 @@ pub trait Event: Serialize + DeserializeOwned {
     /// # Errors
     /// [`DecodeError::Body`] where it breaks the contract.
     fn decode(body: &[u8]) -> Result<Self, DecodeError> {
-        serde_json::from_slice(body)
-            .map_err(|e| DecodeError::Body { event_type: Self::TYPE, reason: e.to_string() })
+        serde_json::from_slice(body).map_err(|e| DecodeError::Body { event_type: Self::TYPE, reason: e.to_string() })
     }
 }
 

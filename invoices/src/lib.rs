@@ -1,1 +1,83 @@
-//! The invoices service.
+//! The invoices service: issues an invoice for every order, takes payments, voids and refunds.
+//!
+//! It owns its database and knows no other service: it listens to the facts of others and states its own as events.
+//! An event walks `consumer` → [`service`] → [`saga`] (rules) → `entity` (statements); a request walks [`rest`] or
+//! [`graphql`] → [`service`] and on as above.
+
+pub mod config;
+mod consumer;
+pub mod entity;
+pub mod graphql;
+pub mod invoice;
+pub mod rest;
+pub mod saga;
+pub mod service;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use chassis::{
+    health::{self, CheckResult, Readiness},
+    service::RunningService,
+};
+use contracts::topology;
+use messaging::{BusStatus, EventBus};
+use outbox::{Outbox, Relay};
+
+pub use config::Config;
+
+use crate::{
+    consumer::{CanceledOrders, NewOrders},
+    service::InvoiceService,
+};
+
+/// The name of the service: the source of its events.
+pub const NAME: &str = "invoices";
+
+/// Starts the service on its database and the bus, and answers when it accepts requests.
+///
+/// # Errors
+/// When it cannot listen, or the settings do not describe a database. A database or a broker that is away is no
+/// error: the service is unready until the first is there, and works without the second.
+pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<RunningService> {
+    let database_url = config.database_url.context("DATABASE_URL is not set")?;
+    let listener = config.listen.bind()?;
+    let db = outbox::connect(&database_url, NAME).await.with_context(|| format!("cannot open {database_url}"))?;
+    let outbox = Outbox::new(db.clone(), NAME);
+    let invoices = InvoiceService::new(outbox.clone(), config.amount_limit);
+
+    let readiness = Arc::new(readiness(&outbox, &bus));
+    let routes = rest::routes(invoices.clone())
+        .route("/graphql", chassis::graphql::endpoint(graphql::schema(invoices.clone())))
+        .merge(health::routes(Arc::clone(&readiness)));
+    let relay = Relay::start(&outbox, &bus);
+    let created = bus.subscribe(&topology::ORDERS, Arc::new(NewOrders(invoices.clone())));
+    let canceled = bus.subscribe(&topology::INVOICES_ORDER_CANCELED, Arc::new(CanceledOrders(invoices)));
+    Ok(RunningService::start(NAME, listener, routes, readiness)
+        .on_stop(|| created.stop())
+        .on_stop(|| canceled.stop())
+        .on_stop(|| relay.stop())
+        .on_stop(|| async move {
+            let _ = db.close().await;
+        }))
+}
+
+/// Ready with a reachable database at the newest schema. The broker is reported only: the outbox absorbs its outage.
+fn readiness(outbox: &Outbox, bus: &Arc<dyn EventBus>) -> Readiness {
+    let (db, bus) = (outbox.db().clone(), Arc::clone(bus));
+    Readiness::default()
+        .check("database", move || {
+            let db = db.clone();
+            async move {
+                match migration::pending(&db, migration::Schema::Invoices).await {
+                    Ok(pending) if pending.is_empty() => CheckResult::Ok,
+                    Ok(_) => CheckResult::Failed("migrations are missing"),
+                    Err(_) => CheckResult::Failed("unreachable"),
+                }
+            }
+        })
+        .check("broker", move || {
+            let status = bus.status();
+            async move { if status == BusStatus::Up { CheckResult::Ok } else { CheckResult::Degraded } }
+        })
+}

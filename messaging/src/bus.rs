@@ -76,7 +76,7 @@ pub struct Delivery {
     /// The event with its metadata. For a message that came without (a plain client wrote to the queue) the
     /// metadata are those that our own relay would have given.
     pub event: EventEnvelope,
-    /// True when it may have been delivered before.
+    /// True when the bus knows that it was delivered before; false promises nothing.
     pub redelivered: bool,
 }
 

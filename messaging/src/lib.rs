@@ -6,10 +6,13 @@
 //!
 //! Nobody publishes here directly: code appends to the outbox, and its relay publishes.
 
+mod backoff;
 mod batch;
 mod bus;
+mod handling;
 pub mod in_process;
 pub mod rabbitmq;
+mod trace;
 mod wire;
 
 pub use batch::Decoded;

@@ -1,1 +1,68 @@
-//! The schema migrations of both databases, and their command line.
+//! The schema of both databases, one migration after the other.
+//!
+//! Expand first, contract later: the build before and the build after a migration run on the same schema for a
+//! while. Migrations never use entities: those describe the newest schema, a migration the one of its day.
+
+mod invoices;
+mod orders;
+mod outbox;
+
+use std::fmt;
+
+use sea_orm_migration::{
+    MigratorTrait, SchemaManager,
+    sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, sea_query::Query},
+};
+
+/// Where the migrator keeps what was applied.
+const APPLIED: &str = "seaql_migrations";
+
+/// Whose database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// The database of the orders service.
+    Orders,
+    /// The database of the invoices service.
+    Invoices,
+}
+
+impl fmt::Display for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Orders => "orders",
+            Self::Invoices => "invoices",
+        })
+    }
+}
+
+/// Brings a database to the newest schema. Harmless when it is there already.
+///
+/// # Errors
+/// When the database refuses a statement; what was applied before stays.
+pub async fn up(db: &DatabaseConnection, schema: Schema) -> Result<(), DbErr> {
+    match schema {
+        Schema::Orders => orders::Migrator::up(db, None).await,
+        Schema::Invoices => invoices::Migrator::up(db, None).await,
+    }
+}
+
+/// The names of the migrations that a database still lacks. Only reads, so that a service whose user may not change
+/// the schema can ask.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn pending(db: &DatabaseConnection, schema: Schema) -> Result<Vec<String>, DbErr> {
+    let all = match schema {
+        Schema::Orders => orders::Migrator::migrations(),
+        Schema::Invoices => invoices::Migrator::migrations(),
+    };
+    let mut missing: Vec<String> = all.iter().map(|migration| migration.name().to_owned()).collect();
+    if SchemaManager::new(db).has_table(APPLIED).await? {
+        let applied = Query::select().column("version").from(APPLIED).to_owned();
+        for row in db.query_all(&applied).await? {
+            let version: String = row.try_get("", "version")?;
+            missing.retain(|name| *name != version);
+        }
+    }
+    Ok(missing)
+}

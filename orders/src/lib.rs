@@ -1,1 +1,79 @@
-//! The orders service.
+//! The orders service: places and cancels orders, and follows what becomes of their invoices.
+//!
+//! It owns its database and knows no other service: it states facts as events and listens to those of others.
+//! A request walks [`rest`] or [`graphql`] → [`service`] → [`saga`] and [`order`] (rules) → `entity` (statements);
+//! an event walks `consumer` → [`service`] and on as above.
+
+pub mod config;
+mod consumer;
+pub mod entity;
+pub mod graphql;
+pub mod order;
+pub mod rest;
+pub mod saga;
+pub mod service;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use chassis::{
+    health::{self, CheckResult, Readiness},
+    service::RunningService,
+};
+use contracts::topology;
+use messaging::{BusStatus, EventBus};
+use outbox::{Outbox, Relay};
+
+pub use config::Config;
+
+use crate::{consumer::InvoiceEvents, service::OrderService};
+
+/// The name of the service: the source of its events.
+pub const NAME: &str = "orders";
+
+/// Starts the service on its database and the bus, and answers when it accepts requests.
+///
+/// # Errors
+/// When it cannot listen, or the settings do not describe a database. A database or a broker that is away is no
+/// error: the service is unready until the first is there, and works without the second.
+pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<RunningService> {
+    let default_customer = config.default_customer();
+    let database_url = config.database_url.context("DATABASE_URL is not set")?;
+    let listener = config.listen.bind()?;
+    let db = outbox::connect(&database_url, NAME).await.with_context(|| format!("cannot open {database_url}"))?;
+    let outbox = Outbox::new(db.clone(), NAME);
+    let orders = OrderService::new(outbox.clone(), default_customer);
+
+    let readiness = Arc::new(readiness(&outbox, &bus));
+    let routes = rest::routes(orders.clone())
+        .route("/graphql", chassis::graphql::endpoint(graphql::schema(orders.clone())))
+        .merge(health::routes(Arc::clone(&readiness)));
+    let relay = Relay::start(&outbox, &bus);
+    let subscription = bus.subscribe(&topology::ORDERS_INVOICE_EVENTS, Arc::new(InvoiceEvents(orders)));
+    Ok(RunningService::start(NAME, listener, routes, readiness)
+        .on_stop(|| subscription.stop())
+        .on_stop(|| relay.stop())
+        .on_stop(|| async move {
+            let _ = db.close().await;
+        }))
+}
+
+/// Ready with a reachable database at the newest schema. The broker is reported only: the outbox absorbs its outage.
+fn readiness(outbox: &Outbox, bus: &Arc<dyn EventBus>) -> Readiness {
+    let (db, bus) = (outbox.db().clone(), Arc::clone(bus));
+    Readiness::default()
+        .check("database", move || {
+            let db = db.clone();
+            async move {
+                match migration::pending(&db, migration::Schema::Orders).await {
+                    Ok(pending) if pending.is_empty() => CheckResult::Ok,
+                    Ok(_) => CheckResult::Failed("migrations are missing"),
+                    Err(_) => CheckResult::Failed("unreachable"),
+                }
+            }
+        })
+        .check("broker", move || {
+            let status = bus.status();
+            async move { if status == BusStatus::Up { CheckResult::Ok } else { CheckResult::Degraded } }
+        })
+}

@@ -1,1 +1,23 @@
-//! How state and event commit together: the outbox table and its relay.
+//! How state and event commit together: the transactional outbox.
+//!
+//! Invariant: an event is a row in the service's own database, written in the transaction that changed the state it
+//! tells of, and it is deleted only after the bus accepted it. A crash in between means the event is sent twice,
+//! never zero times; consumers cope because their writes are idempotent.
+//!
+//! Write with [`UnitOfWork`], deliver with [`Relay`]. Pattern: "Transactional outbox" with a polling publisher
+//! (microservices.io), with lanes so that several relays keep the order of each aggregate.
+
+mod database;
+mod failure;
+mod relay;
+mod row;
+mod unit_of_work;
+
+pub use database::{DatabaseUrl, InvalidDatabaseUrl, connect};
+pub use failure::DbFailure;
+pub use relay::Relay;
+pub use unit_of_work::{Outbox, UnitOfWork};
+
+/// How many lanes there are: aggregates in different lanes may be relayed at the same time.
+/// The rows of `outbox_lane` that the migration made.
+const LANES: u8 = 16;

@@ -106,7 +106,8 @@ impl From<Parameters> for GraphqlRequest {
 }
 
 fn from_body(body: &[u8]) -> Result<GraphqlRequest, Problem> {
-    let value: serde_json::Value = serde_json::from_slice(body).map_err(|e| malformed(&format!("the body is not JSON: {e}")))?;
+    let value: serde_json::Value =
+        serde_json::from_slice(body).map_err(|e| malformed(&format!("the body is not JSON: {e}")))?;
     if value.is_array() {
         return Err(malformed("batches are not accepted: send one operation a request"));
     }
@@ -193,8 +194,9 @@ fn request_error(message: String, code: &str, cause: Option<&ServerError>) -> Gr
 fn answer(mut response: GraphqlResponse, media: MediaType) -> Response {
     // A request error stops before execution: it has no path, and the answer has no `data` at all
     // (GraphQL specification, section 7.1).
-    let before_execution =
-        response.data == Value::Null && !response.errors.is_empty() && response.errors.iter().all(|e| e.path.is_empty());
+    let before_execution = response.data == Value::Null
+        && !response.errors.is_empty()
+        && response.errors.iter().all(|e| e.path.is_empty());
     for error in &mut response.errors {
         let code = if before_execution { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
         let extensions = error.extensions.get_or_insert_default();

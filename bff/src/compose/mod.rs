@@ -1,0 +1,54 @@
+//! How orders and invoices come together: which service is asked what, when, and how often.
+//!
+//! Each root field fetches everything below it before its object is built, one call a level: first its own service,
+//! then, for all objects of that level at once, the other. Only what is selected travels, and a service of which
+//! nothing is selected is not called. A join that fails is an error of the joined field alone.
+//!
+//! `orders.rs` and `invoices.rs` fetch objects, `join.rs` adds to them what the other service owns, `page.rs` says how
+//! a page is asked for.
+
+mod invoices;
+mod join;
+mod orders;
+mod page;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::subgraph::Subgraph;
+
+/// The services behind the API.
+#[derive(Debug)]
+pub(crate) struct Subgraphs {
+    pub(crate) orders: Subgraph,
+    pub(crate) invoices: Subgraph,
+}
+
+/// Composes the answers of one request.
+#[derive(Debug, Clone)]
+pub(crate) struct Composer {
+    subgraphs: Arc<Subgraphs>,
+    /// When the request's time is up. Calls end then, so that what has arrived can still be answered.
+    deadline: Instant,
+}
+
+impl Composer {
+    /// A composer for a request that has until `deadline`.
+    pub(crate) fn new(subgraphs: Arc<Subgraphs>, deadline: Instant) -> Self {
+        Self { subgraphs, deadline }
+    }
+}
+
+/// The arguments of a list. Whether they are allowed is for the service to say.
+#[derive(Debug)]
+pub(crate) struct List<Filter, Sort> {
+    /// How many objects.
+    pub(crate) first: i32,
+    /// Behind which cursor.
+    pub(crate) after: Option<String>,
+    /// Which objects.
+    pub(crate) filter: Option<Filter>,
+    /// In which order.
+    pub(crate) sort: Sort,
+}

@@ -1,0 +1,46 @@
+//! The API as a process of its own.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+/// Orders and invoices as one GraphQL API.
+#[derive(Parser)]
+#[command(name = "bff", version)]
+struct Arguments {
+    #[command(flatten)]
+    config: bff::Config,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the schema that clients see.
+    Schema,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if let Some(Command::Schema) = arguments.command {
+        return Ok(io::stdout().write_all(bff::sdl().as_bytes())?);
+    }
+    let telemetry = chassis::telemetry::init("bff", &arguments.config.telemetry)?;
+    bff::start(arguments.config).await?.run_until_signal().await;
+    telemetry.shutdown().await;
+    Ok(())
+}

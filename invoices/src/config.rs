@@ -1,0 +1,83 @@
+//! The settings of the service: the only place that reads the environment. `--help` is the reference.
+
+use chassis::{listen::Listen, telemetry::TelemetryConfig};
+use clap::Parser;
+use contracts::Amount;
+use outbox::DatabaseUrl;
+
+use crate::invoice::AmountLimit;
+
+/// The invoices service.
+#[derive(Debug, Parser)]
+#[command(version, about, mut_arg("port", |port| port.default_value("3334")), subcommand_negates_reqs = true)]
+pub struct Config {
+    /// Where it listens.
+    #[command(flatten)]
+    pub listen: Listen,
+
+    /// Its database: postgres://user:password@host/invoices or sqlite://path.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, required = true)]
+    pub database_url: Option<DatabaseUrl>,
+
+    /// The broker: amqp://user:password@host:5672/vhost or amqps://….
+    #[arg(long, env = "BROKER_URL", hide_env_values = true, required = true)]
+    pub broker_url: Option<String>,
+
+    /// The largest amount an invoice is issued for, in minor units. Above it the invoice is rejected and its order
+    /// canceled.
+    #[arg(long, env = "INVOICE_AMOUNT_LIMIT", default_value = "2147483647", value_parser = amount_limit)]
+    pub amount_limit: AmountLimit,
+
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Clone, Copy, clap::Subcommand)]
+pub enum Command {
+    /// Print the GraphQL subgraph schema.
+    Schema,
+}
+
+impl Config {
+    /// The settings of a service inside another process: the rest as for development.
+    pub fn embedded(listen: Listen, database_url: DatabaseUrl, amount_limit: AmountLimit) -> Self {
+        Self {
+            listen,
+            database_url: Some(database_url),
+            broker_url: None,
+            amount_limit,
+            telemetry: TelemetryConfig::default(),
+            command: None,
+        }
+    }
+}
+
+/// Reads `INVOICE_AMOUNT_LIMIT`.
+///
+/// # Errors
+/// Says what is allowed.
+pub fn amount_limit(text: &str) -> Result<AmountLimit, String> {
+    let number: i64 = text.parse().map_err(|_| "must be a whole number from 1 to 2147483647".to_owned())?;
+    Amount::try_from(number).map(AmountLimit).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_limit_is_named_with_what_is_allowed() {
+        for bad in ["0", "-1", "2147483648", "many", "1.5"] {
+            let arguments =
+                ["invoices", "--database-url=sqlite::memory:", "--broker-url=amqp://localhost", "--amount-limit", bad];
+            let error = Config::try_parse_from(arguments).unwrap_err().to_string();
+            assert!(error.contains("2147483647"), "{bad}: {error}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The use cases: issue, void or refund as orders come and go, pay, and look up.
+//!
+//! Each change is one transaction: the row and its event, or nothing.
+
+use std::collections::BTreeMap;
+
+use contracts::{
+    Event, InvoiceIssued, InvoicePaid, InvoiceRefunded, InvoiceRejected, InvoiceVoided, OrderCanceled, OrderCreated,
+    TraceContext,
+};
+use messaging::{Decoded, Rejection};
+use outbox::{DbFailure, Outbox, UnitOfWork};
+use sea_orm::DbErr;
+use tracing::info;
+use uuid::Uuid;
+
+use crate::{
+    entity::{self, Content, Filter, Key, Row, Sort},
+    invoice::{AmountLimit, Invoice, InvoiceStatus},
+    saga::{self, Input, State},
+};
+
+/// The use cases of invoices. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct InvoiceService {
+    outbox: Outbox,
+    limit: AmountLimit,
+}
+
+/// Why a use case did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum InvoiceError {
+    /// There is no such invoice.
+    #[error("there is no invoice with this id")]
+    NotFound,
+    /// Only an issued invoice can be paid.
+    #[error("only an issued invoice can be paid, and this one is {}", text(.0.status))]
+    NotPayable(Invoice),
+    /// The database is away, or another transaction was in the way for too long.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(DbErr),
+    /// A fault of ours.
+    #[error(transparent)]
+    Internal(DbErr),
+}
+
+fn text(status: InvoiceStatus) -> &'static str {
+    match status {
+        InvoiceStatus::Issued => "issued",
+        InvoiceStatus::Paid => "paid",
+        InvoiceStatus::Voided => "voided",
+        InvoiceStatus::Refunded => "refunded",
+        InvoiceStatus::Rejected => "rejected",
+    }
+}
+
+impl From<DbErr> for InvoiceError {
+    fn from(error: DbErr) -> Self {
+        match DbFailure::of(&error) {
+            DbFailure::Unavailable | DbFailure::Contended => Self::Unavailable(error),
+            DbFailure::Fault => Self::Internal(error),
+        }
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The invoices.
+    pub invoices: Vec<Invoice>,
+    /// Whether more follow.
+    pub has_next: bool,
+}
+
+impl InvoiceService {
+    /// The use cases over a database and its outbox.
+    pub fn new(outbox: Outbox, limit: AmountLimit) -> Self {
+        Self { outbox, limit }
+    }
+
+    /// Issues the invoices of a batch of orders, in one transaction. A duplicate changes no row, so it emits no
+    /// event. Answers the rejections, by their place in the batch.
+    pub(crate) async fn issue(&self, orders: &[Decoded<'_, OrderCreated>]) -> Result<Vec<(usize, Rejection)>, DbErr> {
+        // One statement may touch a row once only, and in the order of the ids, so that two replicas with
+        // overlapping batches wait for each other instead of deadlocking.
+        let mut first: BTreeMap<Uuid, &Decoded<'_, OrderCreated>> = BTreeMap::new();
+        for order in orders {
+            first.entry(order.event.id).or_insert(order);
+        }
+        let new: Vec<Row> = first.values().filter_map(|order| self.invoice_for(&order.event)).collect();
+
+        let mut work = self.outbox.begin().await?;
+        let mut rows: BTreeMap<Uuid, Row> = BTreeMap::new();
+        for row in entity::insert_missing(work.db(), &new).await? {
+            publish(&mut work, &row, first.get(&row.order_id).map(|order| order.trace_context()))?;
+            rows.insert(row.order_id, row);
+        }
+        let present: Vec<Uuid> = first.keys().filter(|id| !rows.contains_key(*id)).copied().collect();
+        if !present.is_empty() {
+            let mut locked = entity::lock_by_orders(work.db(), present).await?;
+            let mut filled = Vec::new();
+            for (order_id, row) in &mut locked {
+                let Some(order) = first.get(order_id) else { continue };
+                // Filling a tombstone emits nothing: that it is void was said when it was made.
+                if let (State::Present(status), None) = saga::step(row.state(), self.created(&order.event))
+                    && row.state() == State::Tombstone
+                {
+                    row.status = status;
+                    row.content = Some(content_of(&order.event));
+                    row.updated_at = contracts::now();
+                    filled.push(*order_id);
+                }
+            }
+            let filled: Vec<&Row> = filled.iter().filter_map(|id| locked.get(id)).collect();
+            entity::save(work.db(), &filled).await?;
+            rows.append(&mut locked);
+        }
+        work.commit().await?;
+        Ok(orders
+            .iter()
+            .filter_map(|order| Some((order.index, contradiction(order, rows.get(&order.event.id)?)?)))
+            .collect())
+    }
+
+    /// Voids or refunds the invoices of a batch of canceled orders, in one transaction. An order that has not
+    /// arrived gets a tombstone, in the same table: so the unique order id arbitrates between the two.
+    pub(crate) async fn cancel(&self, orders: &[Decoded<'_, OrderCanceled>]) -> Result<(), DbErr> {
+        let mut first: BTreeMap<Uuid, &Decoded<'_, OrderCanceled>> = BTreeMap::new();
+        for order in orders {
+            first.entry(order.event.id).or_insert(order);
+        }
+        let tombstones: Vec<Row> =
+            first.keys().map(|order_id| Row::new(*order_id, InvoiceStatus::Voided, None)).collect();
+
+        let mut work = self.outbox.begin().await?;
+        let inserted = entity::insert_missing(work.db(), &tombstones).await?;
+        for row in &inserted {
+            publish(&mut work, row, first.remove(&row.order_id).map(|order| order.trace_context()))?;
+        }
+        let mut changed = Vec::new();
+        for mut row in entity::lock_by_orders(work.db(), first.keys().copied()).await?.into_values() {
+            let (after, emitted) = saga::step(row.state(), Input::OrderCanceled);
+            let (State::Present(status), Some(_)) = (after, emitted) else { continue };
+            row.change(status);
+            publish(&mut work, &row, first.get(&row.order_id).map(|order| order.trace_context()))?;
+            changed.push(row);
+        }
+        entity::save(work.db(), &changed.iter().collect::<Vec<_>>()).await?;
+        work.commit().await
+    }
+
+    /// Pays an invoice. Paying a paid one changes nothing and succeeds.
+    ///
+    /// # Errors
+    /// [`InvoiceError::NotFound`], [`InvoiceError::NotPayable`], or a failure of the database.
+    pub async fn pay(&self, id: Uuid) -> Result<Invoice, InvoiceError> {
+        let mut work = self.outbox.begin().await?;
+        let mut row = entity::lock(work.db(), id).await?.ok_or(InvoiceError::NotFound)?;
+        let (after, emitted) = saga::step(row.state(), Input::Pay);
+        if let (State::Present(status), Some(_)) = (after, emitted) {
+            row.change(status);
+            row.paid_at = Some(row.updated_at);
+            publish(&mut work, &row, None)?;
+            entity::save(work.db(), &[&row]).await?;
+            work.commit().await?;
+            info!(invoice.id = %id, order.id = %row.order_id, "paid invoice {id}");
+        }
+        let invoice = row.into_invoice().ok_or(InvoiceError::NotFound)?;
+        match invoice.status {
+            InvoiceStatus::Paid => Ok(invoice),
+            _ => Err(InvoiceError::NotPayable(invoice)),
+        }
+    }
+
+    /// One invoice.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn find(&self, id: Uuid) -> Result<Option<Invoice>, InvoiceError> {
+        Ok(self.find_many(&[id]).await?.pop())
+    }
+
+    /// Those of these invoices that exist, in any order.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn find_many(&self, ids: &[Uuid]) -> Result<Vec<Invoice>, InvoiceError> {
+        Ok(entity::find_many(self.outbox.db(), ids).await?)
+    }
+
+    /// The invoices of these orders, in any order.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn find_by_orders(&self, order_ids: &[Uuid]) -> Result<Vec<Invoice>, InvoiceError> {
+        Ok(entity::find_by_orders(self.outbox.db(), order_ids).await?)
+    }
+
+    /// A page of invoices.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        sort: Sort,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Page, InvoiceError> {
+        let mut invoices = entity::page(self.outbox.db(), filter, sort, after, limit as u64).await?;
+        let has_next = invoices.len() > limit;
+        invoices.truncate(limit);
+        Ok(Page { invoices, has_next })
+    }
+
+    fn created(&self, order: &OrderCreated) -> Input {
+        Input::OrderCreated { allowed: self.limit.allows(order.amount) }
+    }
+
+    /// The row that a new order starts with.
+    fn invoice_for(&self, order: &OrderCreated) -> Option<Row> {
+        match saga::step(State::Absent, self.created(order)).0 {
+            State::Present(status) => Some(Row::new(order.id, status, Some(content_of(order)))),
+            State::Absent | State::Tombstone => None,
+        }
+    }
+}
+
+impl Row {
+    fn change(&mut self, status: InvoiceStatus) {
+        self.status = status;
+        self.version += 1;
+        self.updated_at = contracts::now();
+    }
+}
+
+fn content_of(order: &OrderCreated) -> Content {
+    Content { customer_id: order.customer.id.to_string(), amount: order.amount.get() }
+}
+
+/// Two messages about one order that say different things: one of them is wrong, and somebody has to look.
+fn contradiction(order: &Decoded<'_, OrderCreated>, row: &Row) -> Option<Rejection> {
+    let said = content_of(&order.event);
+    let known = row.content.as_ref().filter(|known| **known != said)?;
+    let error = format!(
+        "order {} has an invoice over {} for {:?}; this message says {} for {:?}",
+        order.event.id, known.amount, known.customer_id, said.amount, said.customer_id,
+    );
+    Some(Rejection { reason: "conflict", error })
+}
+
+/// Publishes what a row has become.
+fn publish(work: &mut UnitOfWork, row: &Row, cause: Option<&TraceContext>) -> Result<(), DbErr> {
+    fn append<E: Event>(
+        work: &mut UnitOfWork,
+        row: &Row,
+        cause: Option<&TraceContext>,
+        event: &E,
+    ) -> Result<(), DbErr> {
+        match cause {
+            Some(cause) => work.publish_in(cause, row.id, row.version, event),
+            None => work.publish(row.id, row.version, event),
+        }
+    }
+
+    let (id, order_id) = (row.id, row.order_id);
+    match row.status {
+        InvoiceStatus::Issued => append(work, row, cause, &InvoiceIssued { id, order_id }),
+        InvoiceStatus::Paid => append(work, row, cause, &InvoicePaid { id, order_id }),
+        InvoiceStatus::Voided => append(work, row, cause, &InvoiceVoided { id, order_id }),
+        InvoiceStatus::Refunded => append(work, row, cause, &InvoiceRefunded { id, order_id }),
+        InvoiceStatus::Rejected => append(work, row, cause, &InvoiceRejected { id, order_id }),
+    }
+}

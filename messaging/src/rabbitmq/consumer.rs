@@ -1,0 +1,284 @@
+//! Consumes one queue: batches in, one commit, one acknowledgement.
+//!
+//! The invariant is that `basic.ack` with `multiple` is sent only when every delivery up to that tag is either
+//! committed by the handler or confirmed among the dead letters. Everything that prevents this ends the channel, and
+//! then the broker gives the messages again. While the store is away the batch is held here and the prefetch limit
+//! keeps the rest on the broker; nothing is sent round through the queue.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use contracts::topology::Queue;
+use futures_util::StreamExt;
+use lapin::{
+    Acker, BasicProperties, Channel,
+    message::Delivery as RawDelivery,
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    types::FieldTable,
+};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{
+    SYSTEM,
+    confirm::ConfirmedPublisher,
+    dead_letters::parked,
+    generation::{Broken, Generation, open_channel, within},
+    hold::{End, Hold},
+    link::Link,
+};
+use crate::{
+    Delivery, Handler, Rejection, Verdict,
+    backoff::Throttle,
+    handling,
+    trace::{BatchSpans, destination},
+    wire,
+};
+
+/// How many messages the broker may have given us unacknowledged: one batch in hand and one waiting.
+const PREFETCH: u16 = 1000;
+/// The most messages of one transaction.
+const BATCH: usize = 500;
+/// How long a batch waits for more to come.
+const LINGER: Duration = Duration::from_millis(5);
+/// For the polite end of a channel.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// The consumer of one queue.
+pub(super) struct Consumer {
+    pub(super) link: Arc<Link>,
+    pub(super) parking: ConfirmedPublisher,
+    pub(super) queue: &'static Queue,
+    pub(super) handler: Arc<dyn Handler>,
+    pub(super) stop: CancellationToken,
+    pub(super) complaints: Throttle,
+}
+
+impl Consumer {
+    /// Consumes, on one channel after the other, until it is stopped.
+    pub(super) async fn run(mut self) {
+        loop {
+            let generation = tokio::select! {
+                () = self.stop.cancelled() => return,
+                generation = self.link.wait_alive() => generation,
+            };
+            match self.consume(&generation).await {
+                End::Stopped => return,
+                End::Held(reason) => {
+                    let queue = self.queue.name;
+                    warn!(queue, "messages of {queue} go back to the queue for now: {reason}");
+                }
+                End::Broken(reason) => generation.fail(format!("consuming {}: {reason}", self.queue.name)),
+            }
+        }
+    }
+
+    /// Consumes on one channel, to its end.
+    async fn consume(&mut self, generation: &Generation) -> End {
+        let (channel, mut deliveries) = match self.open(generation).await {
+            Ok(opened) => opened,
+            Err(broken) => return End::Broken(broken.to_string()),
+        };
+        debug!(queue = self.queue.name, "consuming {}", self.queue.name);
+        let end = loop {
+            let messages = match self.next_batch(&mut deliveries).await {
+                Ok(messages) => messages,
+                Err(end) => break end,
+            };
+            let stop = self.stop.clone();
+            let mut settled = std::pin::pin!(self.settle(messages, generation));
+            let settled = tokio::select! {
+                settled = &mut settled => settled,
+                () = stop.cancelled() => {
+                    // No more messages, while the batch in hand is finished.
+                    cancel(&channel, &deliveries).await;
+                    settled.await
+                }
+            };
+            if let Err(end) = settled {
+                break end;
+            }
+        };
+        // Closing gives back what was prefetched and not settled. On a broken connection nobody answers.
+        if !matches!(end, End::Broken(_)) {
+            let _ = timeout(GOODBYE, channel.close(200, "goodbye".into())).await;
+        }
+        end
+    }
+
+    async fn open(&self, generation: &Generation) -> Result<(Channel, lapin::Consumer), Broken> {
+        let channel = open_channel(generation.connection()).await?;
+        // Before consuming: without a limit the library takes in the whole queue.
+        within("limiting the prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
+        let consume = channel.basic_consume(
+            self.queue.name.into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let deliveries = within("starting to consume", consume).await?;
+        Ok((channel, deliveries))
+    }
+
+    /// Waits for a message and takes along what comes within the linger.
+    async fn next_batch(&self, deliveries: &mut lapin::Consumer) -> Result<Vec<Message>, End> {
+        let first = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(End::Stopped),
+            first = deliveries.next() => first,
+        };
+        let mut messages = vec![Message::from(checked(first)?)];
+        let until = Instant::now() + LINGER;
+        while messages.len() < BATCH {
+            match timeout_at(until, deliveries.next()).await {
+                Ok(next) => messages.push(Message::from(checked(next)?)),
+                Err(_) => break,
+            }
+        }
+        Ok(messages)
+    }
+
+    /// Processes, parks and acknowledges a batch.
+    async fn settle(&mut self, messages: Vec<Message>, generation: &Generation) -> Result<(), End> {
+        let batch = Batch::decode(self.queue, &messages);
+        let verdicts = self.verdicts(&batch, generation).await?;
+        let mut letters = Vec::new();
+        for (position, verdict) in batch.positions.iter().zip(verdicts) {
+            // The one place where verdicts become actions.
+            match verdict {
+                Verdict::Done => {}
+                Verdict::Reject(rejection) => letters.push((*position, rejection)),
+            }
+        }
+        letters.extend(batch.rejected);
+        self.park(&messages, &letters, generation).await?;
+
+        let Some(last) = messages.last() else { return Ok(()) };
+        match within("acknowledging", last.acker.ack(BasicAckOptions { multiple: true })).await {
+            Ok(true) => Ok(()),
+            // The acknowledgement went nowhere: the channel is not the one that the batch came from any more.
+            Ok(false) => Err(End::Broken("the channel was closed before its batch was acknowledged".to_owned())),
+            Err(broken) => Err(End::Broken(broken.to_string())),
+        }
+    }
+
+    /// Has the handler's verdicts, however often it takes within the patience of a [`Hold`].
+    async fn verdicts(&mut self, batch: &Batch, generation: &Generation) -> Result<Vec<Verdict>, End> {
+        if batch.valid.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut hold = Hold::new(self.queue, &self.stop, &mut self.complaints);
+        loop {
+            let spans = BatchSpans::open(SYSTEM, self.queue, &batch.valid, &batch.destinations);
+            match handling::handle(&self.handler, &batch.valid, spans.handler()).await {
+                Ok(verdicts) => {
+                    for (index, (delivery, verdict)) in batch.valid.iter().zip(&verdicts).enumerate() {
+                        spans.record_verdict(index, delivery, verdict);
+                    }
+                    return Ok(verdicts);
+                }
+                Err(unsettled) => {
+                    spans.record_failure(&unsettled);
+                    drop(spans);
+                    hold.pause(&unsettled.to_string(), generation.over()).await?;
+                }
+            }
+        }
+    }
+
+    /// Puts the rejected messages among the dead letters and has that confirmed.
+    async fn park(
+        &mut self,
+        messages: &[Message],
+        letters: &[(usize, Rejection)],
+        generation: &Generation,
+    ) -> Result<(), End> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let window: Vec<_> = letters
+            .iter()
+            .map(|(position, rejection)| {
+                let message = &messages[*position];
+                parked(self.queue, &message.properties, &message.body, rejection)
+            })
+            .collect();
+        let mut hold = Hold::new(self.queue, &self.stop, &mut self.complaints);
+        loop {
+            match self.parking.window(&window).await {
+                Ok(refusals) if refusals.is_empty() => return Ok(()),
+                Ok(refusals) => return Err(End::Broken(format!("the dead letters were refused: {refusals:?}"))),
+                Err(error) => hold.pause(&format!("the dead letters: {error}"), generation.over()).await?,
+            }
+        }
+    }
+}
+
+/// A delivery, or the end of the channel. `None` means that the broker took the queue away from us.
+fn checked(next: Option<Result<RawDelivery, lapin::Error>>) -> Result<RawDelivery, End> {
+    match next {
+        Some(Ok(delivery)) => Ok(delivery),
+        Some(Err(error)) => Err(End::Broken(error.to_string())),
+        None => Err(End::Broken("the broker ended the consumer".to_owned())),
+    }
+}
+
+async fn cancel(channel: &Channel, deliveries: &lapin::Consumer) {
+    let _ = timeout(GOODBYE, channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default())).await;
+}
+
+/// A message as it came.
+struct Message {
+    acker: Acker,
+    exchange: String,
+    routing_key: String,
+    redelivered: bool,
+    properties: BasicProperties,
+    body: Bytes,
+}
+
+impl From<RawDelivery> for Message {
+    fn from(raw: RawDelivery) -> Self {
+        Self {
+            acker: raw.acker,
+            exchange: raw.exchange.into(),
+            routing_key: raw.routing_key.into(),
+            redelivered: raw.redelivered,
+            properties: raw.properties,
+            body: raw.data.into(),
+        }
+    }
+}
+
+/// What a handler gets to see of a batch of messages, and what it does not.
+struct Batch {
+    valid: Arc<[Delivery]>,
+    /// The position of each valid delivery among the messages.
+    positions: Vec<usize>,
+    /// The [`destination`] of each valid delivery.
+    destinations: Vec<String>,
+    rejected: Vec<(usize, Rejection)>,
+}
+
+impl Batch {
+    fn decode(queue: &Queue, messages: &[Message]) -> Self {
+        let mut valid = Vec::with_capacity(messages.len());
+        let (mut positions, mut destinations, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+        for (position, message) in messages.iter().enumerate() {
+            match wire::decode(queue, &message.routing_key, &message.properties, message.body.clone()) {
+                Ok(event) => {
+                    valid.push(Delivery { event, redelivered: message.redelivered });
+                    positions.push(position);
+                    destinations.push(destination(&message.exchange, &message.routing_key, queue.name));
+                }
+                Err(rejection) => {
+                    let (reason, error) = (rejection.reason, &rejection.error);
+                    warn!(queue = queue.name, reason, "rejected a message of {}: {error}", queue.name);
+                    rejected.push((position, rejection));
+                }
+            }
+        }
+        Self { valid: valid.into(), positions, destinations, rejected }
+    }
+}

@@ -1,0 +1,99 @@
+//! The bus on RabbitMQ.
+//!
+//! Two connections serve a process, one to publish and one to consume: a broker that runs short of memory or disk
+//! blocks connections that publish, acknowledgements on them included. Both are supervised: one [`generation`] is a
+//! connection and all its channels, any error ends it, and the next one starts from nothing. The client library's
+//! own recovery stays off, since it keeps channels alive across connections and with them stale tags.
+//!
+//! Nothing here waits for the broker at start: a service without it serves its API, and its events wait in the outbox.
+
+mod confirm;
+mod consumer;
+mod dead_letters;
+mod generation;
+mod hold;
+mod link;
+mod publisher;
+mod topology;
+mod uri;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use contracts::topology::Queue;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{BusStatus, EventBus, Handler, Publisher, Subscription, backoff::Throttle};
+use confirm::ConfirmedPublisher;
+use consumer::Consumer;
+use link::Link;
+use publisher::RabbitPublisher;
+use topology::Topology;
+pub use uri::InvalidUrl;
+
+/// The value of `messaging.system` on its spans.
+const SYSTEM: &str = "rabbitmq";
+
+/// Events over a RabbitMQ broker.
+///
+/// Dropping it leaves its publishers and subscriptions working; the connections end with the last of them, or with
+/// [`EventBus::close`].
+#[derive(Debug)]
+pub struct RabbitMq {
+    publishing: Arc<Link>,
+    consuming: Arc<Link>,
+}
+
+impl RabbitMq {
+    /// Starts to connect to the broker at `url`, `amqp://user:password@host:port/vhost` or `amqps://…`, and answers
+    /// at once. It goes on to connect for ever; [`EventBus::status`] says how it stands.
+    ///
+    /// Call it inside a Tokio runtime, which then runs the connections.
+    ///
+    /// # Errors
+    /// When `url` cannot be read. The text names what is wrong with it and leaves out the password.
+    pub fn connect(url: &str) -> Result<Self, InvalidUrl> {
+        let uri = uri::parse(url)?;
+        let topology = Arc::new(Topology::default());
+        Ok(Self {
+            publishing: Link::open("publish", uri.clone(), Arc::clone(&topology)),
+            consuming: Link::open("consume", uri, topology),
+        })
+    }
+}
+
+#[async_trait]
+impl EventBus for RabbitMq {
+    fn publisher(&self) -> Box<dyn Publisher> {
+        Box::new(RabbitPublisher::new(ConfirmedPublisher::new(Arc::clone(&self.publishing))))
+    }
+
+    fn subscribe(&self, queue: &'static Queue, handler: Arc<dyn Handler>) -> Subscription {
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let consumer = Consumer {
+            link: Arc::clone(&self.consuming),
+            // Parking publishes, so it goes over the publishing connection.
+            parking: ConfirmedPublisher::new(Arc::clone(&self.publishing)),
+            queue,
+            handler,
+            stop: stop.clone(),
+            complaints: Throttle::default(),
+        };
+        tasks.spawn(consumer.run());
+        Subscription { stop, tasks }
+    }
+
+    fn status(&self) -> BusStatus {
+        match (self.publishing.trouble(), self.consuming.trouble()) {
+            (None, None) => BusStatus::Up,
+            (Some(one), Some(other)) if one == other => BusStatus::Degraded(one),
+            (Some(one), Some(other)) => BusStatus::Degraded(format!("{one}; {other}")),
+            (Some(trouble), None) | (None, Some(trouble)) => BusStatus::Degraded(trouble),
+        }
+    }
+
+    async fn close(&self) {
+        tokio::join!(self.publishing.close(), self.consuming.close());
+    }
+}

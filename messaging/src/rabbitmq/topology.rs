@@ -1,0 +1,121 @@
+//! Declares the exchange, the queues, their dead letters and the bindings, all of them, on every new connection.
+//!
+//! So nothing depends on who started first, and a queue that somebody deleted comes back. Queues are plain and
+//! durable: type, limits and dead-lettering are the virtual host's policies. Where the broker already has one with
+//! other properties, ours to use it is better than ours to insist: it is used as it is, and reported.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
+
+use contracts::topology::{EXCHANGE, QUEUES};
+use lapin::{
+    Channel, Connection, ErrorKind, ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    types::FieldTable,
+};
+use tracing::warn;
+
+use super::generation::{Broken, open_channel, within};
+
+/// `PRECONDITION_FAILED` (AMQP 0-9-1, section 1.2): it exists and is not what was declared.
+const PRECONDITION_FAILED: u16 = 406;
+
+/// What a process expects of its broker, and which differences it has already complained about.
+#[derive(Debug, Default)]
+pub(super) struct Topology {
+    known_differences: Mutex<HashSet<String>>,
+}
+
+impl Topology {
+    /// Declares everything. Answers the differences between what we want and what the broker has.
+    pub(super) async fn declare(&self, connection: &Connection) -> Result<Vec<String>, Broken> {
+        let mut declaration =
+            Declaration { connection, channel: open_channel(connection).await?, differences: Vec::new() };
+        declaration.exchange().await?;
+        for queue in QUEUES {
+            declaration.queue(queue.name).await?;
+            declaration.queue(&queue.dead_letter_name()).await?;
+            for event_type in queue.events {
+                declaration.binding(queue.name, event_type.as_str()).await?;
+            }
+        }
+        let Declaration { channel, differences, .. } = declaration;
+        within("closing a channel", channel.close(200, "declared".into())).await?;
+        self.report(&differences);
+        Ok(differences)
+    }
+
+    /// A warning for each difference, once in the life of the process: it is there on every reconnect.
+    fn report(&self, differences: &[String]) {
+        let mut known = self.known_differences.lock().unwrap_or_else(PoisonError::into_inner);
+        for difference in differences {
+            if known.insert(difference.clone()) {
+                warn!("the broker's topology differs from ours and is used as it is: {difference}");
+            }
+        }
+    }
+}
+
+/// One pass over the topology. The broker answers a refused declaration by closing the channel, so the channel is
+/// replaced on the way.
+struct Declaration<'a> {
+    connection: &'a Connection,
+    channel: Channel,
+    differences: Vec<String>,
+}
+
+impl Declaration<'_> {
+    async fn exchange(&mut self) -> Result<(), Broken> {
+        let declare = |channel: Channel, passive| async move {
+            let options = ExchangeDeclareOptions { durable: true, passive, ..Default::default() };
+            channel.exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, options, FieldTable::default()).await
+        };
+        let declared = within("declaring the exchange", declare(self.channel.clone(), false)).await;
+        if self.is_accepted(declared).await? {
+            return Ok(());
+        }
+        within("looking for the exchange", declare(self.channel.clone(), true)).await
+    }
+
+    async fn queue(&mut self, name: &str) -> Result<(), Broken> {
+        let declare = |channel: Channel, passive| async move {
+            let options = QueueDeclareOptions { durable: true, passive, ..Default::default() };
+            channel.queue_declare(name.into(), options, FieldTable::default()).await.map(drop)
+        };
+        let declared = within("declaring a queue", declare(self.channel.clone(), false)).await;
+        if self.is_accepted(declared).await? {
+            return Ok(());
+        }
+        within("looking for a queue", declare(self.channel.clone(), true)).await
+    }
+
+    async fn binding(&mut self, queue: &str, routing_key: &str) -> Result<(), Broken> {
+        let bind = self.channel.queue_bind(
+            queue.into(),
+            EXCHANGE.into(),
+            routing_key.into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        within("binding a queue", bind).await
+    }
+
+    /// True when a declaration passed; false, and a new channel, when the broker has the thing in another form.
+    async fn is_accepted(&mut self, declared: Result<(), Broken>) -> Result<bool, Broken> {
+        match declared {
+            Ok(()) => Ok(true),
+            Err(Broken::Amqp(error)) if is_precondition_failed(&error) => {
+                self.differences.push(error.to_string());
+                self.channel = open_channel(self.connection).await?;
+                Ok(false)
+            }
+            Err(broken) => Err(broken),
+        }
+    }
+}
+
+fn is_precondition_failed(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == PRECONDITION_FAILED)
+}

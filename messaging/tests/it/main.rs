@@ -1,0 +1,11 @@
+//! The tests of messaging against its public interface.
+//!
+//! `bus_contract` is one suite that both buses have to pass; `rabbitmq` has what only a broker can do to us. Both
+//! need nothing but Rust; with `TEST_BROKER_URL` set they run against that broker too, and then fail without it.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "helpers of tests are tests too")]
+
+mod broker;
+mod bus_contract;
+mod rabbitmq;
+mod support;

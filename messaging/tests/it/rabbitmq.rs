@@ -1,0 +1,264 @@
+//! What only a broker can do to us: messages from strangers, closed connections, queues of another kind or gone.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use contracts::{
+    EventType::{OrderCreated, OrderPaid},
+    TraceContext, event_id,
+    topology::{INVOICES_ORDER_CANCELED, ORDERS},
+};
+use lapin::{
+    BasicProperties, Channel, Connection, ConnectionProperties,
+    message::BasicGetMessage,
+    options::{BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions},
+    types::{AMQPValue, FieldTable},
+};
+use messaging::{BusStatus, EventBus, Outcome, rabbitmq::RabbitMq};
+use uuid::Uuid;
+
+use crate::{
+    broker::TestBroker,
+    support::{Recorder, event, events, eventually, relay, relay_with, within},
+};
+
+/// A bus and a plain client on a virtual host of their own.
+pub(crate) struct RabbitWorld {
+    pub(crate) bus: RabbitMq,
+    client: Connection,
+    // Last: the bus and the client go before their virtual host.
+    broker: TestBroker,
+}
+
+impl RabbitWorld {
+    /// `None` when no broker is set up.
+    pub(crate) async fn start() -> Option<Self> {
+        Self::start_on(TestBroker::start().await?).await.into()
+    }
+
+    async fn start_on(broker: TestBroker) -> Self {
+        let bus = RabbitMq::connect(broker.url()).unwrap();
+        Self { bus, client: plain_client(&broker).await, broker }
+    }
+
+    async fn channel(&self) -> Channel {
+        self.client.create_channel().await.unwrap()
+    }
+
+    /// Waits until the bus says that it is up.
+    async fn up(&self) {
+        eventually("the bus to be up", || self.bus.status() == BusStatus::Up).await;
+    }
+
+    /// Waits for a message in `queue`, and takes it.
+    pub(crate) async fn dead_letter(&self, queue: &str) -> BasicGetMessage {
+        let channel = self.channel().await;
+        within("a dead letter", async {
+            loop {
+                if let Some(message) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap() {
+                    return message;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+    }
+
+    /// What any AMQP client can do: a body to a queue.
+    async fn send_to_queue(&self, queue: &str, properties: BasicProperties, body: &[u8]) {
+        let options = BasicPublishOptions::default();
+        self.channel().await.basic_publish("".into(), queue.into(), options, body, properties).await.unwrap();
+    }
+}
+
+async fn plain_client(broker: &TestBroker) -> Connection {
+    Connection::connect(broker.url(), ConnectionProperties::default()).await.unwrap()
+}
+
+async fn declare_plain(channel: &Channel, queue: &str, arguments: FieldTable) -> lapin::Result<lapin::Queue> {
+    let options = QueueDeclareOptions { durable: true, ..Default::default() };
+    channel.queue_declare(queue.into(), options, arguments).await
+}
+
+fn text(headers: &FieldTable, name: &str) -> String {
+    match headers.inner().get(name) {
+        Some(AMQPValue::LongString(text)) => text.to_string(),
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+/// Ends the test where there is no broker.
+macro_rules! broker_or_skip {
+    ($start:expr) => {
+        match $start.await {
+            Some(started) => started,
+            None => return,
+        }
+    };
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bare_body_from_a_plain_client_is_an_event() {
+    let world = broker_or_skip!(RabbitWorld::start());
+    let recorder = Recorder::new();
+    world.bus.subscribe(&ORDERS, recorder.clone());
+    world.up().await;
+    let order = Uuid::now_v7();
+    let body = format!(r#"{{"id":"{order}","amount":100,"customer":{{"id":"c"}}}}"#);
+
+    world.send_to_queue("orders", BasicProperties::default(), body.as_bytes()).await;
+
+    eventually("the message", || recorder.seen().len() == 1).await;
+    let event = recorder.seen().remove(0);
+    assert_eq!((event.id, event.event_type, event.order_id), (event_id(order, 1), OrderCreated, order));
+    assert_eq!((event.source.as_str(), event.event_no), ("orders", 1));
+    assert_eq!(event.trace_context, TraceContext::default());
+    assert_eq!(event.body, body.as_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_malformed_message_goes_to_the_dead_letters_as_it_came() {
+    let world = broker_or_skip!(RabbitWorld::start());
+    let recorder = Recorder::new();
+    world.bus.subscribe(&ORDERS, recorder.clone());
+    world.up().await;
+    let theirs = BasicProperties::default().with_message_id("their id".into()).with_expiration("60000".into());
+
+    world.send_to_queue("orders", theirs, b"not json").await;
+    let created = event(OrderCreated);
+    relay(world.bus.publisher(), vec![created.clone()]).await;
+
+    let letter = world.dead_letter("orders.dlq").await;
+    assert_eq!(letter.data, b"not json");
+    assert_eq!(letter.properties.message_id().as_ref().map(|id| id.as_str()), Some("their id"));
+    assert_eq!(letter.properties.expiration(), &None, "a dead letter does not expire");
+    let headers = letter.properties.headers().clone().unwrap();
+    assert_eq!(text(&headers, "x-reason"), "malformed");
+    assert_eq!(text(&headers, "x-original-queue"), "orders");
+    assert!(text(&headers, "x-error").contains("order.created has no order id"), "{headers:?}");
+    assert!(text(&headers, "x-failed-at").ends_with('Z'));
+    recorder.saw(&[created]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queues_are_plain_so_that_others_may_declare_them_too() {
+    let world = broker_or_skip!(RabbitWorld::start());
+    world.up().await;
+    for queue in ["orders", "orders.dlq", "invoices.order-canceled", "orders.invoice-events"] {
+        declare_plain(&world.channel().await, queue, FieldTable::default()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_of_another_kind_is_used_as_it_is_and_reported() {
+    let broker = broker_or_skip!(TestBroker::start());
+    let client = plain_client(&broker).await;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(100_000));
+    declare_plain(&client.create_channel().await.unwrap(), "orders", arguments).await.unwrap();
+
+    let world = RabbitWorld::start_on(broker).await;
+    let recorder = Recorder::new();
+    world.bus.subscribe(&ORDERS, recorder.clone());
+    let created = event(OrderCreated);
+    relay(world.bus.publisher(), vec![created.clone()]).await;
+
+    recorder.saw(&[created]).await;
+    let BusStatus::Degraded(difference) = world.bus.status() else { panic!("it should be reported") };
+    assert!(difference.contains("x-max-length") && difference.contains("'orders'"), "{difference}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_the_broker_closes_comes_back_and_nothing_is_lost() {
+    let world = broker_or_skip!(RabbitWorld::start());
+    let recorder = Recorder::new();
+    world.bus.subscribe(&ORDERS, recorder.clone());
+    world.up().await;
+    // Publishes for as long as connections are being closed, and a little longer.
+    let closed = Arc::new(AtomicBool::new(false));
+    let mut publisher = world.bus.publisher();
+    let publishing = tokio::spawn({
+        let closed = Arc::clone(&closed);
+        async move {
+            let mut published = Vec::new();
+            loop {
+                let last = closed.load(Ordering::SeqCst);
+                let window = events(OrderCreated, 50);
+                let outcomes = relay_with(&mut *publisher, window.clone()).await;
+                assert_eq!(outcomes, vec![Outcome::Accepted; 50]);
+                published.extend(window);
+                if last {
+                    return published;
+                }
+            }
+        }
+    });
+
+    // Both of ours, and the plain client's.
+    world.broker.close_connections(3).await;
+    closed.store(true, Ordering::SeqCst);
+
+    let published = within("everything to be published", publishing).await.unwrap();
+    recorder.saw(&published).await;
+    world.up().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_queue_comes_back_with_its_consumer() {
+    let world = broker_or_skip!(RabbitWorld::start());
+    let recorder = Recorder::new();
+    world.bus.subscribe(&ORDERS, recorder.clone());
+    let before = event(OrderCreated);
+    relay(world.bus.publisher(), vec![before.clone()]).await;
+    recorder.saw(std::slice::from_ref(&before)).await;
+
+    world.channel().await.queue_delete("orders".into(), QueueDeleteOptions::default()).await.unwrap();
+
+    let after = event(OrderCreated);
+    relay(world.bus.publisher(), vec![after.clone()]).await;
+    recorder.saw(&[before, after]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_queue_takes_is_refused_and_its_neighbours_are_accepted() {
+    let world = broker_or_skip!(RabbitWorld::start());
+    world.up().await;
+    let mut publisher = world.bus.publisher();
+    world.channel().await.queue_delete("orders".into(), QueueDeleteOptions::default()).await.unwrap();
+    let (created, paid) = (event(OrderCreated), event(OrderPaid));
+    let canceled = event(contracts::EventType::OrderCanceled);
+
+    let outcomes = publisher.publish(&[canceled.clone(), created.clone(), paid]).await.unwrap();
+
+    assert_eq!((&outcomes[0], &outcomes[2]), (&Outcome::Accepted, &Outcome::Accepted));
+    let Outcome::Refused { reason, permanent: false } = &outcomes[1] else { panic!("{outcomes:?}") };
+    assert!(reason.contains("NO_ROUTE"), "{reason}");
+
+    // The queue is declared again, with nobody there to consume it, and takes the event then.
+    assert_eq!(relay(publisher, vec![created.clone()]).await, [Outcome::Accepted]);
+    let (orders, cancellations) = (Recorder::new(), Recorder::new());
+    world.bus.subscribe(&ORDERS, orders.clone());
+    world.bus.subscribe(&INVOICES_ORDER_CANCELED, cancellations.clone());
+    orders.saw(&[created]).await;
+    cancellations.saw(&[canceled]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_broker_nothing_waits_but_the_publisher() {
+    // Nobody listens on the discard port.
+    let bus = RabbitMq::connect("amqp://localhost:9").unwrap();
+    let subscription = bus.subscribe(&ORDERS, Recorder::new());
+    let mut publisher = bus.publisher();
+
+    assert!(matches!(bus.status(), BusStatus::Degraded(_)));
+    assert!(tokio::time::timeout(Duration::from_millis(50), publisher.ready()).await.is_err());
+    let error = publisher.publish(&[event(OrderCreated)]).await.unwrap_err();
+    assert!(error.to_string().starts_with("the bus is unavailable"), "{error}");
+    within("the subscription to stop", subscription.stop()).await;
+    within("the bus to close", bus.close()).await;
+}

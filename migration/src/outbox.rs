@@ -1,0 +1,99 @@
+//! The tables of the outbox, the same in both databases.
+
+use sea_orm_migration::{prelude::*, schema::*, sea_orm::DatabaseBackend};
+
+/// How many lanes there are. The relay and this migration agree on it; changing it needs a migration.
+const LANES: i32 = 16;
+
+#[derive(DeriveIden)]
+enum Outbox {
+    Table,
+    Seq,
+    EventId,
+    EventType,
+    AggregateId,
+    EventNo,
+    OrderId,
+    Lane,
+    Body,
+    Traceparent,
+    Tracestate,
+    OccurredAt,
+    Attempts,
+    LastError,
+    ParkedAt,
+}
+
+#[derive(DeriveIden)]
+enum OutboxLane {
+    Table,
+    Lane,
+}
+
+pub(crate) async fn create(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    manager
+        .create_table(
+            Table::create()
+                .table(Outbox::Table)
+                .col(big_pk_auto(Outbox::Seq))
+                .col(uuid(Outbox::EventId))
+                .col(string(Outbox::EventType))
+                .col(uuid(Outbox::AggregateId))
+                .col(big_integer(Outbox::EventNo))
+                .col(uuid(Outbox::OrderId))
+                .col(small_integer(Outbox::Lane))
+                .col(blob(Outbox::Body))
+                .col(string_null(Outbox::Traceparent))
+                .col(string_null(Outbox::Tracestate))
+                .col(timestamp_with_time_zone(Outbox::OccurredAt))
+                .col(integer(Outbox::Attempts).default(0))
+                .col(text_null(Outbox::LastError))
+                .col(timestamp_with_time_zone_null(Outbox::ParkedAt))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create()
+                .name("outbox_event")
+                .table(Outbox::Table)
+                .col(Outbox::AggregateId)
+                .col(Outbox::EventNo)
+                .unique()
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create()
+                .name("outbox_ready")
+                .table(Outbox::Table)
+                .col(Outbox::Lane)
+                .col(Outbox::Seq)
+                .and_where(Expr::col(Outbox::ParkedAt).is_null())
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_table(
+            Table::create().table(OutboxLane::Table).col(small_integer(OutboxLane::Lane).primary_key()).to_owned(),
+        )
+        .await?;
+    let mut lanes = Query::insert();
+    lanes.into_table(OutboxLane::Table).columns([OutboxLane::Lane]);
+    for lane in 0..LANES {
+        lanes.values_panic([lane.into()]);
+    }
+    manager.execute(lanes).await?;
+    if manager.get_database_backend() == DatabaseBackend::Postgres {
+        // Rows live for milliseconds: without eager vacuuming the index fills with dead entries that each pass reads.
+        manager
+            .get_connection()
+            .execute_unprepared(
+                "ALTER TABLE outbox SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, \
+                 autovacuum_vacuum_cost_delay = 0)",
+            )
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! The settings of the service: the only place that reads the environment. `--help` is the reference.
+
+use chassis::{listen::Listen, telemetry::TelemetryConfig};
+use clap::Parser;
+use contracts::CustomerId;
+use outbox::DatabaseUrl;
+
+/// The customer of an order that names none, outside production.
+const DEVELOPMENT_CUSTOMER: &str = "customer-123";
+
+/// The orders service.
+#[derive(Debug, Parser)]
+#[command(version, about, mut_arg("port", |port| port.default_value("3333")), subcommand_negates_reqs = true)]
+pub struct Config {
+    /// Where it listens.
+    #[command(flatten)]
+    pub listen: Listen,
+
+    /// Its database: postgres://user:password@host/orders or sqlite://path.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, required = true)]
+    pub database_url: Option<DatabaseUrl>,
+
+    /// The broker: amqp://user:password@host:5672/vhost or amqps://….
+    #[arg(long, env = "BROKER_URL", hide_env_values = true, required = true)]
+    pub broker_url: Option<String>,
+
+    /// The customer of an order that names none [default: customer-123; in production there is none].
+    #[arg(long, env = "DEFAULT_CUSTOMER_ID")]
+    pub default_customer_id: Option<CustomerId>,
+
+    /// Where it runs; production turns conveniences of development off.
+    #[arg(long, env = "APP_ENV", default_value = "development")]
+    pub app_env: AppEnv,
+
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Where a process runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum AppEnv {
+    /// On somebody's machine.
+    #[default]
+    Development,
+    /// For real.
+    Production,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Clone, Copy, clap::Subcommand)]
+pub enum Command {
+    /// Print the GraphQL subgraph schema.
+    Schema,
+}
+
+impl Config {
+    /// The settings of a service inside another process: the rest as for development.
+    pub fn embedded(listen: Listen, database_url: DatabaseUrl) -> Self {
+        Self {
+            listen,
+            database_url: Some(database_url),
+            broker_url: None,
+            default_customer_id: None,
+            app_env: AppEnv::Development,
+            telemetry: TelemetryConfig::default(),
+            command: None,
+        }
+    }
+
+    pub(crate) fn default_customer(&self) -> Option<CustomerId> {
+        self.default_customer_id.clone().or_else(|| match self.app_env {
+            AppEnv::Development => DEVELOPMENT_CUSTOMER.parse().ok(),
+            AppEnv::Production => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_production_has_no_default_customer() {
+        let mut config = Config::embedded(Listen::anywhere(), "sqlite::memory:".parse().unwrap());
+        assert_eq!(config.default_customer().unwrap().as_str(), "customer-123");
+        config.app_env = AppEnv::Production;
+        assert_eq!(config.default_customer(), None);
+        config.default_customer_id = Some("shop".parse().unwrap());
+        assert_eq!(config.default_customer().unwrap().as_str(), "shop");
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_what_is_allowed() {
+        let error =
+            Config::try_parse_from(["orders", "--database-url=mysql://u:p@h/d", "--broker-url=amqp://localhost"])
+                .unwrap_err()
+                .to_string();
+        assert!(error.contains("--database-url") && error.contains("postgres://"), "{error}");
+    }
+}

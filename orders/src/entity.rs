@@ -1,0 +1,322 @@
+//! The tables `orders`, `order_history` and `idempotency`, and every statement on them.
+
+#![allow(unreachable_pub, reason = "the derive wants its models public; the modules keep them in")]
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use contracts::EventType;
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Order as Direction, QueryFilter, QueryOrder,
+    QuerySelect,
+    entity::prelude::*,
+    sea_query::{Expr, OnConflict},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::order::{HistoryEntry, InvoiceStatus, Order, OrderStatus};
+
+/// The table `orders`.
+mod orders {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "orders")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Uuid,
+        pub customer_id: String,
+        pub amount: i32,
+        pub status: OrderStatus,
+        pub invoice_status: InvoiceStatus,
+        pub version: i64,
+        pub event_no: i64,
+        pub created_at: DateTimeUtc,
+        pub updated_at: DateTimeUtc,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+mod history {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "order_history")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub order_id: Uuid,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub event_type: String,
+        pub at: DateTimeUtc,
+        pub trace_id: Option<String>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+mod idempotency {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "idempotency")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub client_id: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub key: String,
+        pub request_hash: String,
+        pub order_id: Uuid,
+        pub created_at: DateTimeUtc,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+impl From<orders::Model> for Order {
+    fn from(row: orders::Model) -> Self {
+        Self {
+            id: row.id,
+            customer_id: row.customer_id,
+            amount: row.amount,
+            status: row.status,
+            invoice_status: row.invoice_status,
+            version: row.version,
+            event_no: row.event_no,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+impl From<&Order> for orders::ActiveModel {
+    fn from(order: &Order) -> Self {
+        Self {
+            id: Set(order.id),
+            customer_id: Set(order.customer_id.clone()),
+            amount: Set(order.amount),
+            status: Set(order.status),
+            invoice_status: Set(order.invoice_status),
+            version: Set(order.version),
+            event_no: Set(order.event_no),
+            created_at: Set(order.created_at),
+            updated_at: Set(order.updated_at),
+        }
+    }
+}
+
+/// What a list may be narrowed to.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Any of these.
+    pub status: Option<Vec<OrderStatus>>,
+    /// Exactly this customer.
+    pub customer_id: Option<String>,
+    /// At or after.
+    pub created_from: Option<DateTime<Utc>>,
+    /// Before.
+    pub created_before: Option<DateTime<Utc>>,
+}
+
+/// How a list is sorted; the id breaks ties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sort {
+    /// Newest first.
+    #[default]
+    CreatedAtDesc,
+    /// Oldest first.
+    CreatedAtAsc,
+    /// Dearest first.
+    AmountDesc,
+    /// Cheapest first.
+    AmountAsc,
+}
+
+/// Where a page ended: the sort key of its last order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    at: DateTime<Utc>,
+    amount: i32,
+    id: Uuid,
+}
+
+impl From<&Order> for Key {
+    fn from(order: &Order) -> Self {
+        Self { at: order.created_at, amount: order.amount, id: order.id }
+    }
+}
+
+pub(crate) async fn find(db: &impl ConnectionTrait, id: Uuid) -> Result<Option<Order>, DbErr> {
+    Ok(orders::Entity::find_by_id(id).one(db).await?.map(Order::from))
+}
+
+pub(crate) async fn find_many(db: &impl ConnectionTrait, ids: &[Uuid]) -> Result<Vec<Order>, DbErr> {
+    let rows = orders::Entity::find().filter(orders::Column::Id.is_in(ids.iter().copied())).all(db).await?;
+    Ok(rows.into_iter().map(Order::from).collect())
+}
+
+/// Locks orders for a change, in the order of their ids: two transactions with overlapping batches then wait for
+/// each other instead of deadlocking. (SQLite's single writer needs no row locks.)
+pub(crate) async fn lock(
+    db: &impl ConnectionTrait,
+    ids: impl IntoIterator<Item = Uuid>,
+) -> Result<BTreeMap<Uuid, Order>, DbErr> {
+    let rows = orders::Entity::find()
+        .filter(orders::Column::Id.is_in(ids))
+        .order_by_asc(orders::Column::Id)
+        .lock_exclusive()
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.into())).collect())
+}
+
+pub(crate) async fn insert(db: &impl ConnectionTrait, order: &Order) -> Result<(), DbErr> {
+    orders::Entity::insert(orders::ActiveModel::from(order)).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// Writes changed orders in one statement. They are locked, so every one of them exists and the insert turns into
+/// an update.
+pub(crate) async fn save(db: &impl ConnectionTrait, changed: &[&Order]) -> Result<(), DbErr> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    use orders::Column::*;
+    orders::Entity::insert_many(changed.iter().map(|order| orders::ActiveModel::from(*order)))
+        .on_conflict(
+            OnConflict::column(Id).update_columns([Status, InvoiceStatus, Version, EventNo, UpdatedAt]).to_owned(),
+        )
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}
+
+/// One page more than `limit` long, so that the caller sees whether there is another.
+pub(crate) async fn page(
+    db: &impl ConnectionTrait,
+    filter: &Filter,
+    sort: Sort,
+    after: Option<Key>,
+    limit: u64,
+) -> Result<Vec<Order>, DbErr> {
+    use orders::Column;
+    let (column, direction) = match sort {
+        Sort::CreatedAtDesc => (Column::CreatedAt, Direction::Desc),
+        Sort::CreatedAtAsc => (Column::CreatedAt, Direction::Asc),
+        Sort::AmountDesc => (Column::Amount, Direction::Desc),
+        Sort::AmountAsc => (Column::Amount, Direction::Asc),
+    };
+    let mut query = orders::Entity::find();
+    if let Some(status) = &filter.status {
+        query = query.filter(Column::Status.is_in(status.iter().copied()));
+    }
+    if let Some(customer_id) = &filter.customer_id {
+        query = query.filter(Column::CustomerId.eq(customer_id));
+    }
+    if let Some(from) = filter.created_from {
+        query = query.filter(Column::CreatedAt.gte(from));
+    }
+    if let Some(before) = filter.created_before {
+        query = query.filter(Column::CreatedAt.lt(before));
+    }
+    if let Some(key) = after {
+        let value = match column {
+            Column::Amount => Expr::value(key.amount),
+            _ => Expr::value(key.at),
+        };
+        // A row comparison: the index (column, id) starts right there.
+        let row = Expr::tuple([Expr::col(column), Expr::col(Column::Id)]);
+        let end = Expr::tuple([value, Expr::value(key.id)]);
+        query = query.filter(match direction {
+            Direction::Desc => row.lt(end),
+            _ => row.gt(end),
+        });
+    }
+    let rows =
+        query.order_by(column, direction.clone()).order_by(Column::Id, direction).limit(limit + 1).all(db).await?;
+    Ok(rows.into_iter().map(Order::from).collect())
+}
+
+/// Adds what happened. A thing that is there already stays as it is.
+pub(crate) async fn remember(db: &impl ConnectionTrait, entries: Vec<HistoryEntry>) -> Result<(), DbErr> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let rows = entries.into_iter().map(|entry| history::ActiveModel {
+        order_id: Set(entry.order_id),
+        event_type: Set(entry.event_type.as_str().to_owned()),
+        at: Set(entry.at),
+        trace_id: Set(entry.trace_id),
+    });
+    history::Entity::insert_many(rows)
+        .on_conflict(
+            OnConflict::columns([history::Column::OrderId, history::Column::EventType]).do_nothing().to_owned(),
+        )
+        .exec_without_returning(db)
+        .await?;
+    Ok(())
+}
+
+/// What happened to each of these orders, oldest first.
+pub(crate) async fn timelines(db: &impl ConnectionTrait, ids: &[Uuid]) -> Result<Vec<HistoryEntry>, DbErr> {
+    let rows = history::Entity::find()
+        .filter(history::Column::OrderId.is_in(ids.iter().copied()))
+        .order_by_asc(history::Column::At)
+        .all(db)
+        .await?;
+    let entries = rows.into_iter().map(|row| {
+        let event_type: EventType = row.event_type.parse().map_err(|e| DbErr::Type(format!("order_history: {e}")))?;
+        Ok(HistoryEntry { order_id: row.order_id, event_type, at: row.at, trace_id: row.trace_id })
+    });
+    let mut entries = entries.collect::<Result<Vec<_>, DbErr>>()?;
+    // Things of one millisecond in the order of an order's life.
+    entries.sort_by_key(|entry| (entry.at, EventType::ALL.iter().position(|t| *t == entry.event_type)));
+    Ok(entries)
+}
+
+/// An idempotency key that was used before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UsedKey {
+    pub request_hash: String,
+    pub order_id: Uuid,
+}
+
+/// Takes an idempotency key, or says what it was used for. On PostgreSQL a second request waits here for the first
+/// one's transaction to end, so that nobody sees a key "in progress".
+pub(crate) async fn take_key(
+    db: &impl ConnectionTrait,
+    client_id: &str,
+    key: &str,
+    used_for: UsedKey,
+    now: DateTime<Utc>,
+) -> Result<Option<UsedKey>, DbErr> {
+    let row = idempotency::ActiveModel {
+        client_id: Set(client_id.to_owned()),
+        key: Set(key.to_owned()),
+        request_hash: Set(used_for.request_hash),
+        order_id: Set(used_for.order_id),
+        created_at: Set(now),
+    };
+    let inserted = idempotency::Entity::insert(row)
+        .on_conflict(
+            OnConflict::columns([idempotency::Column::ClientId, idempotency::Column::Key]).do_nothing().to_owned(),
+        )
+        .exec_without_returning(db)
+        .await?;
+    if inserted > 0 {
+        return Ok(None);
+    }
+    let used = idempotency::Entity::find_by_id((client_id.to_owned(), key.to_owned())).one(db).await?;
+    used.map(|row| Some(UsedKey { request_hash: row.request_hash, order_id: row.order_id }))
+        .ok_or_else(|| DbErr::RecordNotFound("an idempotency key that was there a moment ago".to_owned()))
+}

@@ -1,0 +1,266 @@
+//! The use cases: place, cancel, look up, and follow what the invoices service says.
+//!
+//! Each change is one transaction: the row, its history and its event, or nothing.
+
+use std::collections::BTreeSet;
+
+use chassis::propagation;
+use contracts::{Customer, CustomerId, EventType, OrderCanceled, OrderCreated, OrderPaid, TraceContext};
+use outbox::{DbFailure, Outbox, UnitOfWork};
+use sea_orm::DbErr;
+use tracing::info;
+use uuid::Uuid;
+
+use crate::{
+    entity::{self, Filter, Key, Sort, UsedKey},
+    order::{HistoryEntry, InvalidField, InvoiceStatus, NewOrder, Order, OrderStatus, PlaceOrder},
+    saga::{self, Input, State},
+};
+
+/// All requests of a process without identities share one name space of idempotency keys.
+const ANYONE: &str = "anyone";
+
+/// The use cases of orders. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct OrderService {
+    outbox: Outbox,
+    default_customer: Option<CustomerId>,
+}
+
+/// Why a use case did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// Fields of the request are not what they may be.
+    #[error("the request is not valid")]
+    Invalid(Vec<InvalidField>),
+    /// The idempotency key was used with other input.
+    #[error("the idempotency key was used before with different input")]
+    KeyReused,
+    /// There is no such order.
+    #[error("there is no order with this id")]
+    NotFound,
+    /// The database is away, or another transaction was in the way for too long.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(DbErr),
+    /// A fault of ours.
+    #[error(transparent)]
+    Internal(DbErr),
+}
+
+impl From<DbErr> for OrderError {
+    fn from(error: DbErr) -> Self {
+        match DbFailure::of(&error) {
+            DbFailure::Unavailable | DbFailure::Contended => Self::Unavailable(error),
+            DbFailure::Fault => Self::Internal(error),
+        }
+    }
+}
+
+/// The answer to a placed order.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// The order, in its present state.
+    pub order: Order,
+    /// True when the same request was answered before and nothing was created now.
+    pub replayed: bool,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The orders.
+    pub orders: Vec<Order>,
+    /// Whether more follow.
+    pub has_next: bool,
+}
+
+/// One thing that the invoices service said.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    pub order_id: Uuid,
+    pub input: Input,
+    pub event_type: EventType,
+    pub at: chrono::DateTime<chrono::Utc>,
+    pub trace_context: TraceContext,
+}
+
+impl OrderService {
+    /// The use cases over a database and its outbox.
+    pub fn new(outbox: Outbox, default_customer: Option<CustomerId>) -> Self {
+        Self { outbox, default_customer }
+    }
+
+    /// Places an order: the row, its history and `order.created` in one transaction.
+    ///
+    /// # Errors
+    /// [`OrderError::Invalid`], [`OrderError::KeyReused`], or a failure of the database.
+    pub async fn place(&self, asked: PlaceOrder) -> Result<Placed, OrderError> {
+        let new = NewOrder::check(asked, self.default_customer.as_ref()).map_err(OrderError::Invalid)?;
+        let now = contracts::now();
+        let order = Order {
+            id: Uuid::now_v7(),
+            customer_id: new.customer_id.to_string(),
+            amount: new.amount.get(),
+            status: OrderStatus::Pending,
+            invoice_status: InvoiceStatus::None,
+            version: 1,
+            event_no: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut work = self.outbox.begin().await?;
+        if let Some(key) = &new.idempotency_key {
+            let request_hash = hash_of(&new);
+            let this = UsedKey { request_hash: request_hash.clone(), order_id: order.id };
+            if let Some(used) = entity::take_key(work.db(), ANYONE, key.as_str(), this, now).await? {
+                if used.request_hash != request_hash {
+                    return Err(OrderError::KeyReused);
+                }
+                let order = entity::find(work.db(), used.order_id).await?.ok_or(OrderError::NotFound)?;
+                return Ok(Placed { order, replayed: true });
+            }
+        }
+        entity::insert(work.db(), &order).await?;
+        entity::remember(work.db(), vec![happened_now(&order, EventType::OrderCreated)]).await?;
+        let event = OrderCreated { id: order.id, amount: new.amount, customer: Customer { id: new.customer_id } };
+        work.publish(order.id, order.event_no, &event)?;
+        work.commit().await?;
+        info!(order.id = %order.id, order.amount = order.amount, "placed order {}", order.id);
+        Ok(Placed { order, replayed: false })
+    }
+
+    /// Cancels an order. Canceling a canceled one changes nothing and succeeds.
+    ///
+    /// # Errors
+    /// [`OrderError::NotFound`], or a failure of the database.
+    pub async fn cancel(&self, id: Uuid) -> Result<Order, OrderError> {
+        let mut work = self.outbox.begin().await?;
+        let mut order = entity::lock(work.db(), [id]).await?.remove(&id).ok_or(OrderError::NotFound)?;
+        let mut history = Vec::new();
+        if apply(&mut work, &mut order, Input::Cancel, None, &mut history)? {
+            entity::save(work.db(), &[&order]).await?;
+            entity::remember(work.db(), history).await?;
+            work.commit().await?;
+            info!(order.id = %id, "canceled order {id}");
+        }
+        Ok(order)
+    }
+
+    /// Follows what the invoices service said: a batch in one transaction. Answers which of them tell of an order
+    /// that does not exist here.
+    pub(crate) async fn follow(&self, said: &[Said]) -> Result<Vec<bool>, DbErr> {
+        let mut work = self.outbox.begin().await?;
+        let ids: BTreeSet<Uuid> = said.iter().map(|said| said.order_id).collect();
+        let mut orders = entity::lock(work.db(), ids).await?;
+        let mut changed = BTreeSet::new();
+        let mut history = Vec::new();
+        let mut unknown = vec![false; said.len()];
+        for (index, said) in said.iter().enumerate() {
+            let Some(order) = orders.get_mut(&said.order_id) else {
+                unknown[index] = true;
+                continue;
+            };
+            history.push(HistoryEntry {
+                order_id: order.id,
+                event_type: said.event_type,
+                at: said.at,
+                trace_id: said.trace_context.trace_id().map(str::to_owned),
+            });
+            if apply(&mut work, order, said.input, Some(&said.trace_context), &mut history)? {
+                changed.insert(order.id);
+            }
+        }
+        let changed: Vec<&Order> = changed.iter().filter_map(|id| orders.get(id)).collect();
+        entity::save(work.db(), &changed).await?;
+        entity::remember(work.db(), history).await?;
+        work.commit().await?;
+        Ok(unknown)
+    }
+
+    /// One order.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn find(&self, id: Uuid) -> Result<Option<Order>, OrderError> {
+        Ok(entity::find(self.outbox.db(), id).await?)
+    }
+
+    /// Those of these orders that exist, in any order.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn find_many(&self, ids: &[Uuid]) -> Result<Vec<Order>, OrderError> {
+        Ok(entity::find_many(self.outbox.db(), ids).await?)
+    }
+
+    /// What happened to these orders, oldest first.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn timelines(&self, ids: &[Uuid]) -> Result<Vec<HistoryEntry>, OrderError> {
+        Ok(entity::timelines(self.outbox.db(), ids).await?)
+    }
+
+    /// A page of orders.
+    ///
+    /// # Errors
+    /// A failure of the database.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        sort: Sort,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Page, OrderError> {
+        let mut orders = entity::page(self.outbox.db(), filter, sort, after, limit as u64).await?;
+        let has_next = orders.len() > limit;
+        orders.truncate(limit);
+        Ok(Page { orders, has_next })
+    }
+}
+
+/// Applies one input to a locked order: its state, its event, its history. False when it changes nothing.
+fn apply(
+    work: &mut UnitOfWork,
+    order: &mut Order,
+    input: Input,
+    cause: Option<&TraceContext>,
+    history: &mut Vec<HistoryEntry>,
+) -> Result<bool, DbErr> {
+    let before = State { status: order.status, invoice: order.invoice_status };
+    let (after, emitted) = saga::step(before, input);
+    if after == before {
+        return Ok(false);
+    }
+    order.status = after.status;
+    order.invoice_status = after.invoice;
+    order.version += 1;
+    order.updated_at = contracts::now();
+    if let Some(event_type) = emitted {
+        order.event_no += 1;
+        let trace_context = cause.cloned().unwrap_or_else(|| propagation::trace_context_of(&tracing::Span::current()));
+        match event_type {
+            EventType::OrderPaid => {
+                work.publish_in(&trace_context, order.id, order.event_no, &OrderPaid { id: order.id })?;
+            }
+            _ => work.publish_in(&trace_context, order.id, order.event_no, &OrderCanceled { id: order.id })?,
+        }
+        history.push(HistoryEntry {
+            order_id: order.id,
+            event_type,
+            at: order.updated_at,
+            trace_id: trace_context.trace_id().map(str::to_owned),
+        });
+    }
+    Ok(true)
+}
+
+fn happened_now(order: &Order, event_type: EventType) -> HistoryEntry {
+    HistoryEntry { order_id: order.id, event_type, at: order.created_at, trace_id: propagation::current_trace_id() }
+}
+
+/// A fingerprint of what was asked. It need not resist attack: a client can only collide with itself.
+fn hash_of(new: &NewOrder) -> String {
+    let input = serde_json::json!([new.amount, new.customer_id]).to_string();
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, input.as_bytes()).to_string()
+}

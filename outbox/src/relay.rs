@@ -1,0 +1,273 @@
+//! The relay: takes events from the outbox to the bus, and deletes what the bus accepted.
+//!
+//! Every replica runs relays. A lane is a row that a relay locks for as long as it publishes the lane's events, so
+//! the events of one aggregate leave in order while different lanes leave side by side. The lock is a transaction,
+//! not a lease: no clock to trust, and a relay that dies loses its lanes with its session.
+//!
+//! SQLite has one writer and one process: there a single relay reads, publishes, and only then opens a short
+//! transaction to delete.
+
+use std::{sync::Arc, time::Duration};
+
+use chassis::backoff::Backoff;
+use contracts::EventEnvelope;
+use messaging::{EventBus, Outcome, PublishError, Publisher};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExprTrait, QueryFilter,
+    QueryOrder, QuerySelect, Statement, TransactionTrait, sea_query::Expr,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{LANES, Outbox, row};
+
+/// The most events that are published before their confirms are awaited.
+const WINDOW: usize = 1000;
+/// The most lanes one pass takes: the rest is left to other relays.
+const LANES_PER_PASS: usize = 8;
+/// Relays of a process on PostgreSQL: while one waits for the broker, the other reads.
+const RELAYS: usize = 2;
+/// A refused event is parked after this many attempts.
+const MAX_ATTEMPTS: i32 = 10;
+/// How often to look without being woken: at first, and after a while without events. Commits of this process wake
+/// the relay at once; the poll finds what a crashed process left behind.
+const POLL: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
+/// Pauses after a failure.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+
+/// The running relays of an outbox. Dropping it leaves them running; [`Relay::stop`] ends them.
+#[derive(Debug)]
+pub struct Relay {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Relay {
+    /// Starts to relay.
+    pub fn start(outbox: &Outbox, bus: &Arc<dyn EventBus>) -> Self {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        for _ in 0..if outbox.is_sqlite() { 1 } else { RELAYS } {
+            let worker = Worker { outbox: outbox.clone(), publisher: bus.publisher() };
+            tasks.spawn(worker.run(stop.clone()));
+        }
+        tasks.close();
+        Self { stop, tasks }
+    }
+
+    /// Ends after the window in hand. What is left stays in the outbox.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+/// What a pass did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Pass {
+    accepted: usize,
+    refused: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum PassError {
+    #[error("the database: {0}")]
+    Database(#[from] DbErr),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+struct Worker {
+    outbox: Outbox,
+    publisher: Box<dyn Publisher>,
+}
+
+impl Worker {
+    async fn run(mut self, stop: CancellationToken) {
+        let outbox = self.outbox.clone();
+        let mut poll = Backoff::new(POLL.0, POLL.1);
+        let mut retry = Backoff::new(RETRY.0, RETRY.1);
+        let mut failing = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.publisher.ready() => {}
+            }
+            // Registered before the look: a commit in between is not missed.
+            let woken = outbox.wake().notified();
+            tokio::pin!(woken);
+            woken.as_mut().enable();
+            // A pass is not interrupted: its window is bounded by the publisher's deadline.
+            let pause = match self.pass().await {
+                Ok(Pass { accepted: 0, refused: 0 }) => {
+                    failing = false;
+                    retry.reset();
+                    poll.next_pause().max(POLL.0 / 2)
+                }
+                Ok(Pass { refused: 0, .. }) => {
+                    failing = false;
+                    retry.reset();
+                    poll.reset();
+                    continue;
+                }
+                Ok(Pass { refused, .. }) => {
+                    tracing::warn!(refused, "the bus refused {refused} events of {}", outbox.source());
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(retry.next_pause()) => continue,
+                    }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "events of {} wait in the outbox: {error}", outbox.source());
+                    }
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(retry.next_pause()) => continue,
+                    }
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = &mut woken => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn pass(&mut self) -> Result<Pass, PassError> {
+        match self.outbox.db().get_database_backend() {
+            DbBackend::Postgres => self.pass_with_lanes().await,
+            _ => self.pass_alone().await,
+        }
+    }
+
+    async fn pass_with_lanes(&mut self) -> Result<Pass, PassError> {
+        let transaction = self.outbox.db().begin().await?;
+        // A process that is frozen while it holds lanes loses them by the server's clock; its commit then fails.
+        transaction
+            .execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = '15s'; SET LOCAL lock_timeout = '2s'")
+            .await?;
+        let lanes = lock_lanes(&transaction).await?;
+        if lanes.is_empty() {
+            transaction.rollback().await?;
+            return Ok(Pass::default());
+        }
+        let rows = rows_of(&transaction, &lanes).await?;
+        let settled = self.publish(rows).await?;
+        settle(&transaction, &settled).await?;
+        transaction.commit().await?;
+        Ok(settled.pass())
+    }
+
+    async fn pass_alone(&mut self) -> Result<Pass, PassError> {
+        let rows = row::Entity::find()
+            .filter(row::Column::ParkedAt.is_null())
+            .order_by_asc(row::Column::Seq)
+            .limit(WINDOW as u64)
+            .all(self.outbox.db())
+            .await?;
+        if rows.is_empty() {
+            return Ok(Pass::default());
+        }
+        let settled = self.publish(rows).await?;
+        let work = self.outbox.begin().await?;
+        settle(work.db(), &settled).await?;
+        work.commit().await?;
+        Ok(settled.pass())
+    }
+
+    async fn publish(&mut self, rows: Vec<row::Model>) -> Result<Settled, PublishError> {
+        let mut settled = Settled::default();
+        let mut sent: Vec<(i64, i32)> = Vec::with_capacity(rows.len());
+        let mut window: Vec<EventEnvelope> = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (seq, attempts) = (row.seq, row.attempts);
+            match row.into_envelope(self.outbox.source()) {
+                Ok(event) => {
+                    sent.push((seq, attempts));
+                    window.push(event);
+                }
+                // Written by a newer build, and this is the older one of a rolling update.
+                Err(error) => settled.refused.push(Refused { seq, reason: error.to_string(), park: false }),
+            }
+        }
+        let outcomes = self.publisher.publish(&window).await?;
+        for ((seq, attempts), outcome) in sent.into_iter().zip(outcomes) {
+            match outcome {
+                Outcome::Accepted => settled.accepted.push(seq),
+                Outcome::Refused { reason, permanent } => {
+                    let park = permanent || attempts + 1 >= MAX_ATTEMPTS;
+                    settled.refused.push(Refused { seq, reason, park });
+                }
+            }
+        }
+        Ok(settled)
+    }
+}
+
+/// What became of the rows of a window.
+#[derive(Debug, Default)]
+struct Settled {
+    accepted: Vec<i64>,
+    refused: Vec<Refused>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    seq: i64,
+    reason: String,
+    park: bool,
+}
+
+impl Settled {
+    fn pass(&self) -> Pass {
+        // A parked row is settled: it must not slow down the others.
+        let refused = self.refused.iter().filter(|refused| !refused.park).count();
+        Pass { accepted: self.accepted.len() + self.refused.len() - refused, refused }
+    }
+}
+
+/// Locks lanes that have events and that nobody else holds, beginning at a random one.
+async fn lock_lanes(transaction: &DatabaseTransaction) -> Result<Vec<i16>, DbErr> {
+    let start = i32::from(rand::random_range(0..LANES));
+    let statement = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "SELECT lane FROM outbox_lane AS free \
+         WHERE EXISTS (SELECT 1 FROM outbox WHERE outbox.lane = free.lane AND outbox.parked_at IS NULL) \
+         ORDER BY (free.lane + $1) % $2 LIMIT $3 FOR UPDATE SKIP LOCKED",
+        [start.into(), i32::from(LANES).into(), (LANES_PER_PASS as i64).into()],
+    );
+    let rows = transaction.query_all_raw(statement).await?;
+    rows.iter().map(|row| row.try_get::<i16>("", "lane")).collect()
+}
+
+/// The oldest events of each lane. A lateral join reads the head of each lane's index range; one sorted scan over
+/// several lanes would read the whole backlog of an outage for every window.
+async fn rows_of(transaction: &DatabaseTransaction, lanes: &[i16]) -> Result<Vec<row::Model>, DbErr> {
+    let values: Vec<String> = lanes.iter().map(|lane| format!("({lane}::smallint)")).collect();
+    let sql = format!(
+        "SELECT head.* FROM (VALUES {}) AS held(lane) CROSS JOIN LATERAL (\
+         SELECT * FROM outbox WHERE outbox.lane = held.lane AND outbox.parked_at IS NULL ORDER BY seq LIMIT {}) AS head",
+        values.join(","),
+        WINDOW / lanes.len(),
+    );
+    row::Entity::find().from_raw_sql(Statement::from_string(DbBackend::Postgres, sql)).all(transaction).await
+}
+
+/// Deletes what was accepted, notes what was refused.
+async fn settle(db: &impl ConnectionTrait, settled: &Settled) -> Result<(), DbErr> {
+    if !settled.accepted.is_empty() {
+        row::Entity::delete_many().filter(row::Column::Seq.is_in(settled.accepted.iter().copied())).exec(db).await?;
+    }
+    for refused in &settled.refused {
+        let mut update = row::Entity::update_many()
+            .col_expr(row::Column::Attempts, Expr::col(row::Column::Attempts).add(1))
+            .col_expr(row::Column::LastError, Expr::value(Some(refused.reason.clone())))
+            .filter(row::Column::Seq.eq(refused.seq));
+        if refused.park {
+            tracing::error!(seq = refused.seq, "parked an event: {}", refused.reason);
+            update = update.col_expr(row::Column::ParkedAt, Expr::value(Some(contracts::now())));
+        }
+        update.exec(db).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! A transaction that can also publish.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chassis::propagation;
+use contracts::{Event, EventEnvelope, TraceContext, event_id, topology};
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait,
+};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
+use tracing::info_span;
+use uuid::Uuid;
+
+use crate::row;
+
+/// How many rows one INSERT may have. PostgreSQL allows 65,535 parameters a statement, SQLite 32,766.
+const ROWS_PER_INSERT: usize = 1000;
+
+/// The database of a service together with its outbox. Cheap to clone; all clones wake the same relays.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    db: DatabaseConnection,
+    source: &'static str,
+    wake: Arc<Notify>,
+    /// SQLite has one writer, and its own way to wait for the lock is to sleep and look again, unfairly. A queue in
+    /// front of it turns that into first come, first served.
+    writer: Option<Arc<Mutex<()>>>,
+}
+
+impl Outbox {
+    /// The outbox of the service `source` in `db`.
+    pub fn new(db: DatabaseConnection, source: &'static str) -> Self {
+        let writer = (db.get_database_backend() == DbBackend::Sqlite).then(Arc::default);
+        Self { db, source, wake: Arc::new(Notify::new()), writer }
+    }
+
+    /// The pool, for reading.
+    pub fn db(&self) -> &DatabaseConnection {
+        &self.db
+    }
+
+    pub(crate) fn source(&self) -> &'static str {
+        self.source
+    }
+
+    pub(crate) fn wake(&self) -> &Notify {
+        &self.wake
+    }
+
+    pub(crate) fn is_sqlite(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Begins a transaction that writes.
+    ///
+    /// # Errors
+    /// When the database does not let us.
+    pub async fn begin(&self) -> Result<UnitOfWork, DbErr> {
+        let writer = match &self.writer {
+            Some(writer) => Some(Arc::clone(writer).lock_owned().await),
+            None => None,
+        };
+        // IMMEDIATE: a transaction that starts by reading could not become a writer later, when another one was
+        // faster.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: self.writer.as_ref().map(|_| SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let transaction = self.db.begin_with_options(options).await?;
+        Ok(UnitOfWork { transaction, events: Vec::new(), outbox: self.clone(), _writer: writer })
+    }
+}
+
+/// One transaction: state changes through [`UnitOfWork::db`], events through [`UnitOfWork::publish`], and both or
+/// neither at [`UnitOfWork::commit`]. Dropped without a commit, nothing happened.
+#[derive(Debug)]
+pub struct UnitOfWork {
+    // Dropped, and so rolled back, before the writer's turn ends.
+    transaction: DatabaseTransaction,
+    events: Vec<row::ActiveModel>,
+    outbox: Outbox,
+    _writer: Option<OwnedMutexGuard<()>>,
+}
+
+impl UnitOfWork {
+    /// The transaction, for statements.
+    pub fn db(&self) -> &DatabaseTransaction {
+        &self.transaction
+    }
+
+    /// Adds the `event_no`-th event of an aggregate, in the current trace.
+    ///
+    /// Call it after the aggregate's row was written in this transaction: the lock on that row is what keeps the
+    /// events of one aggregate in order.
+    ///
+    /// # Errors
+    /// When the event cannot be written as JSON.
+    pub fn publish<E: Event>(&mut self, aggregate_id: Uuid, event_no: i64, event: &E) -> Result<(), DbErr> {
+        self.append(None, aggregate_id, event_no, event)
+    }
+
+    /// Like [`UnitOfWork::publish`], in the trace of the message that caused the event: in a batch each event
+    /// belongs to another trace.
+    ///
+    /// # Errors
+    /// When the event cannot be written as JSON.
+    pub fn publish_in<E: Event>(
+        &mut self,
+        cause: &TraceContext,
+        aggregate_id: Uuid,
+        event_no: i64,
+        event: &E,
+    ) -> Result<(), DbErr> {
+        self.append(Some(cause), aggregate_id, event_no, event)
+    }
+
+    fn append<E: Event>(
+        &mut self,
+        cause: Option<&TraceContext>,
+        aggregate_id: Uuid,
+        event_no: i64,
+        event: &E,
+    ) -> Result<(), DbErr> {
+        let body = serde_json::to_vec(event).map_err(|e| DbErr::Json(e.to_string()))?;
+        // The creation context travels in the row, so that the trace goes on even if this process dies before the
+        // relay runs (OpenTelemetry semantic conventions for messaging, "create").
+        let span = info_span!(
+            "create",
+            otel.name = format!("create {}:{}", topology::EXCHANGE, E::TYPE),
+            otel.kind = "producer",
+            messaging.system = "rabbitmq",
+            messaging.operation.name = "create",
+            messaging.operation.r#type = "create",
+            messaging.destination.name = topology::EXCHANGE,
+            messaging.rabbitmq.destination.routing_key = E::TYPE.as_str(),
+            messaging.message.id = %event_id(aggregate_id, event_no),
+            messaging.message.conversation_id = %event.order_id(),
+        );
+        if let Some(cause) = cause {
+            propagation::set_parent(&span, cause);
+        }
+        let envelope = EventEnvelope {
+            id: event_id(aggregate_id, event_no),
+            event_type: E::TYPE,
+            source: self.outbox.source.to_owned(),
+            aggregate_id,
+            event_no,
+            order_id: event.order_id(),
+            occurred_at: contracts::now(),
+            trace_context: propagation::trace_context_of(&span),
+            body: Bytes::from(body),
+        };
+        self.events.push(envelope.into());
+        Ok(())
+    }
+
+    /// Commits state and events, and wakes a relay.
+    ///
+    /// # Errors
+    /// When the database refuses. The outcome is then unknown, as it is for any commit whose answer was lost.
+    pub async fn commit(mut self) -> Result<(), DbErr> {
+        let published = !self.events.is_empty();
+        while !self.events.is_empty() {
+            let rest = self.events.split_off(self.events.len().min(ROWS_PER_INSERT));
+            let rows = std::mem::replace(&mut self.events, rest);
+            row::Entity::insert_many(rows).exec_without_returning(&self.transaction).await?;
+        }
+        self.transaction.commit().await?;
+        if published {
+            self.outbox.wake.notify_one();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! What a start tells: the addresses, where the data is, and two commands to paste. Nothing else.
+
+use std::{path::Path, time::Duration};
+
+pub(crate) struct Facts<'a> {
+    pub(crate) gateway: &'a str,
+    pub(crate) orders: &'a str,
+    pub(crate) invoices: &'a str,
+    pub(crate) bff: &'a str,
+    pub(crate) metrics: &'a str,
+    pub(crate) data: &'a Path,
+    pub(crate) samples: usize,
+    pub(crate) took: Duration,
+}
+
+pub(crate) fn text(facts: &Facts<'_>) -> String {
+    let Facts { gateway, orders, invoices, bff, metrics, data, samples, took } = facts;
+    let version = env!("CARGO_PKG_VERSION");
+    let data = data.display();
+    let samples = match samples {
+        0 => "--reset starts again".to_owned(),
+        n => format!("{n} sample orders, made by the running system just now; --reset starts again"),
+    };
+    let took = took.as_secs_f64();
+    format!(
+        "tandem {version}, embedded: one process, SQLite, in-process bus, no Docker
+
+  GraphQL      {gateway}/graphql
+  REST         {gateway}/orders       {gateway}/invoices
+  Health       {gateway}/health       {gateway}/orders/health   {gateway}/invoices/health
+  Directly     orders {orders}   invoices {invoices}   bff {bff}   metrics {metrics}/metrics
+
+  Data         {data} ({samples})
+
+  Try:   curl -X POST {gateway}/orders -H 'Content-Type: application/json' -d '{{\"amount\": 100}}'
+  Then:  curl {gateway}/graphql -H 'Content-Type: application/json' \\
+           -d '{{\"query\": \"{{ orders(first: 3) {{ nodes {{ id amount status invoice {{ number status }} }} }} }}\"}}'
+
+Ready in {took:.1} s. Ctrl+C stops.
+"
+    )
+}

@@ -1,0 +1,71 @@
+//! The command line of `tandem`.
+
+use std::path::PathBuf;
+
+use chassis::telemetry::TelemetryConfig;
+use clap::Parser;
+use contracts::CustomerId;
+use invoices::invoice::AmountLimit;
+
+/// Orders and invoices behind one GraphQL API, everything in one process: SQLite, in-process bus, no Docker.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tandem",
+    version,
+    after_help = "Then open http://localhost:8000/graphql or see the README for queries."
+)]
+pub struct Config {
+    /// Address to listen on: `localhost` (both loopback addresses) or an IP address.
+    #[arg(long, env = "HOST", default_value = "localhost", value_name = "ADDR")]
+    pub host: String,
+
+    /// Port of the API, with the paths that Kong serves; 0 for any free one.
+    #[arg(short, long, env = "PORT", default_value_t = 8000)]
+    pub port: u16,
+
+    /// Port of the orders service.
+    #[arg(long, default_value_t = 3333, value_name = "PORT")]
+    pub orders_port: u16,
+
+    /// Port of the invoices service.
+    #[arg(long, default_value_t = 3334, value_name = "PORT")]
+    pub invoices_port: u16,
+
+    /// Port of the BFF.
+    #[arg(long, default_value_t = 4000, value_name = "PORT")]
+    pub bff_port: u16,
+
+    /// Port of the metrics.
+    #[arg(long, env = "METRICS_PORT", default_value_t = 9464, value_name = "PORT")]
+    pub metrics_port: u16,
+
+    /// Where data is kept.
+    #[arg(long, env = "DATA_DIR", default_value = "./data", value_name = "DIR")]
+    pub data: PathBuf,
+
+    /// Remove the data first.
+    #[arg(long)]
+    pub reset: bool,
+
+    /// Start without sample orders.
+    #[arg(long)]
+    pub no_seed: bool,
+
+    /// The customer of an order that names none [default: customer-123].
+    #[arg(long, env = "DEFAULT_CUSTOMER_ID", value_name = "ID")]
+    pub default_customer_id: Option<CustomerId>,
+
+    /// The largest amount an invoice is issued for, in minor units.
+    #[arg(
+        long,
+        env = "INVOICE_AMOUNT_LIMIT",
+        default_value = "2147483647",
+        value_name = "AMOUNT",
+        value_parser = invoices::config::amount_limit
+    )]
+    pub amount_limit: AmountLimit,
+
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+}

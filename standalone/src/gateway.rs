@@ -1,0 +1,118 @@
+//! The front on port 8000: the paths that Kong serves, so that every command of the README works with and without
+//! it. Requests are handed to the services' own routers, in memory; nothing is added that Kong would not.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::Request,
+    http::{Method, Uri},
+    response::{IntoResponse, Response},
+};
+use chassis::{health::Readiness, listen::Listener, problem::Problem, service::RunningService};
+use tower::ServiceExt;
+
+#[derive(Clone)]
+struct Upstreams {
+    orders: Router,
+    invoices: Router,
+    bff: Router,
+}
+
+/// Which service a path belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Orders,
+    Invoices,
+    Bff,
+    Index,
+}
+
+pub(crate) fn start(
+    listener: Listener,
+    orders: &RunningService,
+    invoices: &RunningService,
+    bff: &RunningService,
+) -> RunningService {
+    let upstreams = Upstreams { orders: orders.routes(), invoices: invoices.routes(), bff: bff.routes() };
+    let routes = Router::new().fallback(move |request| forward(upstreams.clone(), request));
+    RunningService::start_bare("gateway", listener, routes, Arc::new(Readiness::default()))
+}
+
+async fn forward(upstreams: Upstreams, mut request: Request) -> Response {
+    let Some((target, path)) = route(request.method(), request.uri().path()) else {
+        return Problem::no_such_path().into_response();
+    };
+    let upstream = match target {
+        Target::Orders => upstreams.orders,
+        Target::Invoices => upstreams.invoices,
+        Target::Bff => upstreams.bff,
+        Target::Index => return index(),
+    };
+    let uri = match request.uri().query() {
+        Some(query) => format!("{path}?{query}").parse::<Uri>(),
+        None => path.parse(),
+    };
+    match uri {
+        Ok(uri) => *request.uri_mut() = uri,
+        Err(_) => return Problem::no_such_path().into_response(),
+    }
+    // A router never fails: its error type has no values.
+    upstream.oneshot(request).await.unwrap_or_else(|never| match never {})
+}
+
+/// The service of a path, and the path as that service knows it.
+fn route<'p>(method: &Method, path: &'p str) -> Option<(Target, &'p str)> {
+    if path == "/" {
+        return Some((Target::Index, path));
+    }
+    for (prefix, target) in [("/orders", Target::Orders), ("/invoices", Target::Invoices)] {
+        let Some(rest) = path.strip_prefix(prefix) else { continue };
+        return match rest {
+            // What a service serves at its own root.
+            "/health" | "/livez" | "/readyz" => Some((target, rest)),
+            // A gateway that strips the first segment made this path; clients still use it.
+            "/orders" if target == Target::Orders && method == Method::POST => Some((target, rest)),
+            _ if rest.is_empty() || rest.starts_with('/') => Some((target, path)),
+            _ => None,
+        };
+    }
+    matches!(path, "/graphql" | "/health" | "/livez" | "/readyz").then_some((Target::Bff, path))
+}
+
+fn index() -> Response {
+    Json(serde_json::json!({
+        "name": "tandem",
+        "graphql": "/graphql",
+        "orders": "/orders",
+        "invoices": "/invoices",
+        "health": "/health",
+    }))
+    .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_of_the_gateway_finds_its_service() {
+        for (path, expected) in [
+            ("/", Some((Target::Index, "/"))),
+            ("/graphql", Some((Target::Bff, "/graphql"))),
+            ("/health", Some((Target::Bff, "/health"))),
+            ("/orders", Some((Target::Orders, "/orders"))),
+            ("/orders/1/cancel", Some((Target::Orders, "/orders/1/cancel"))),
+            ("/orders/health", Some((Target::Orders, "/health"))),
+            ("/orders/readyz", Some((Target::Orders, "/readyz"))),
+            ("/orders/orders", Some((Target::Orders, "/orders"))),
+            ("/invoices", Some((Target::Invoices, "/invoices"))),
+            ("/invoices/health", Some((Target::Invoices, "/health"))),
+            ("/invoices/1/pay", Some((Target::Invoices, "/invoices/1/pay"))),
+            ("/ordersx", None),
+            ("/nothing", None),
+        ] {
+            assert_eq!(route(&Method::POST, path), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `tandem`: everything in one process, until Ctrl+C.
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+use standalone::Config;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Config::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One sentence and its causes, for people; a start that fails is not an event to log.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    // The banner is what a first start should show; RUST_LOG=info shows the rest.
+    let telemetry = chassis::telemetry::init_with_logs("tandem", &config.telemetry, "warn")?;
+    // Listening for signals before the start: Ctrl+C during the samples stops cleanly, too.
+    let termination = tokio::spawn(chassis::service::termination());
+    let tandem = standalone::start(config).await?;
+    {
+        let mut out = std::io::stdout().lock();
+        write!(out, "{}", tandem.banner())?;
+        out.flush()?;
+    }
+    termination.await?;
+    tandem.stop().await;
+    telemetry.shutdown().await;
+    Ok(())
+}

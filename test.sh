@@ -1,0 +1,196 @@
+#!/usr/bin/env bash
+#
+# Tests everything: the README's one test command, and CI's.
+#
+# The workspace's tests run twice: on SQLite with the in-process bus, which needs only Rust, and on PostgreSQL with
+# RabbitMQ. The second half takes the servers it is given, or else starts instances of its own in a folder for
+# temporary files, on free ports, and leaves nothing behind: two runs on one machine do not meet.
+
+set -euo pipefail
+shopt -s inherit_errexit
+cd "$(dirname "${BASH_SOURCE[0]}")"
+source scripts/services.sh
+
+usage() {
+    cat <<'HELP'
+Usage: ./test.sh [--fast] [-- ARGUMENTS OF cargo test]
+
+  --fast    only formatting, clippy and the tests on SQLite and the in-process bus; needs only Rust
+  --help    this text
+
+The tests on PostgreSQL and RabbitMQ use, in this order:
+  1. TEST_DATABASE_URL  a PostgreSQL role that may create databases
+     TEST_BROKER_URL    an amqp:// URL of a user that may create virtual hosts
+     TEST_BROKER_ADMIN_URL  the management API; default: port 15672 of the broker's host
+  2. instances of their own, from the distribution's packages, which root has installed when they are missing.
+Where there is neither, they are skipped, and the table at the end says so. With CI=true a skip is a failure.
+HELP
+}
+
+# One row a step: name, result, seconds, remark; separated by tabs.
+rows=()
+failed=no
+data=''
+step_pid=''
+
+main() {
+    local fast=no
+    while (($#)); do
+        case $1 in
+            --fast) fast=yes ;;
+            --help | -h) usage && exit ;;
+            --) shift && break ;;
+            *) usage >&2 && exit 2 ;;
+        esac
+        shift
+    done
+    local -a cargo_test=(cargo test --workspace --locked "$@")
+
+    trap finish EXIT
+    trap 'interrupt 130' INT
+    trap 'interrupt 143' TERM
+
+    step 'formatting' cargo fmt --all --check
+    step 'clippy' cargo clippy --workspace --all-targets --locked -- -D warnings
+    step 'tests: SQLite, in-process bus' \
+        env -u TEST_DATABASE_URL -u TEST_BROKER_URL -u TEST_BROKER_ADMIN_URL "${cargo_test[@]}"
+    [[ $fast == no ]] || exit 0
+
+    step 'build' cargo build --workspace --locked # the programs that the next steps start
+    if provide_servers; then
+        step 'tests: PostgreSQL, RabbitMQ' "${cargo_test[@]}"
+    else
+        skip 'tests: PostgreSQL, RabbitMQ' 'no TEST_DATABASE_URL and TEST_BROKER_URL, and not installed here'
+    fi
+    check_contracts
+    check_scripts
+    check_dependencies
+}
+
+# --- The steps ---------------------------------------------------------------------------------------------------
+
+# Exports TEST_DATABASE_URL, TEST_BROKER_URL and TEST_BROKER_ADMIN_URL; starts what was not given.
+provide_servers() {
+    local started=$SECONDS
+    if [[ -n ${TEST_DATABASE_URL:-} && -n ${TEST_BROKER_URL:-} ]]; then
+        export TEST_BROKER_ADMIN_URL=${TEST_BROKER_ADMIN_URL:-$(admin_url_of "$TEST_BROKER_URL")}
+        return 0
+    fi
+    ensure_servers || return
+    data=$(mktemp -d -t tandem-test.XXXXXX)
+    mkdir "$data/logs"
+    lock_ports
+    if ! { start_postgres "$data" disposable && start_rabbitmq "$data"; }; then
+        record 'PostgreSQL and RabbitMQ' failed "$started"
+        exit 1
+    fi
+    unlock_ports
+    record 'PostgreSQL and RabbitMQ' started "$started"
+    export TEST_DATABASE_URL=$POSTGRES_URL TEST_BROKER_URL=amqp://$BROKER_AUTHORITY TEST_BROKER_ADMIN_URL=$BROKER_ADMIN_URL
+}
+
+# amqp://user:password@host:port/vhost → http://user:password@host:15672
+admin_url_of() {
+    local authority=${1#*://}
+    authority=${authority%%/*}
+    [[ $authority == *@* ]] || authority=guest:guest@$authority
+    local host=${authority##*@}
+    echo "http://${authority%@*}@${host%:*}:15672"
+}
+
+check_contracts() {
+    if ! { command -v npm >/dev/null || install_packages nodejs npm; }; then
+        skip 'contracts' 'npm is not installed'
+        return
+    fi
+    step 'contracts: packages' npm --prefix contracts ci --no-audit --no-fund
+    step 'contracts: composition' npm --prefix contracts run --silent test:composition
+    if ensure_servers; then
+        step 'contracts: a plain Node client' npm --prefix contracts run --silent test:amqplib
+    else
+        skip 'contracts: a plain Node client' 'PostgreSQL or RabbitMQ are not installed here'
+    fi
+}
+
+check_scripts() {
+    if ! { command -v shellcheck >/dev/null || install_packages shellcheck; }; then
+        skip 'shell scripts' 'shellcheck is not installed'
+        return
+    fi
+    local -a scripts
+    mapfile -t scripts < <(find . \( -name target -o -name node_modules -o -name data \) -prune -o -name '*.sh' -print)
+    step 'shell scripts' shellcheck --external-sources .ci/run "${scripts[@]}"
+}
+
+# An extra tool of cargo, not part of Rust: its absence fails nothing, CI included.
+check_dependencies() {
+    if command -v cargo-deny >/dev/null; then
+        step 'dependencies' cargo deny check bans licenses sources
+    else
+        record 'dependencies' skipped "$SECONDS" 'cargo-deny is not installed'
+    fi
+}
+
+# --- Running and reporting ---------------------------------------------------------------------------------------
+
+# step NAME COMMAND…: the first that fails ends the run. The command is a job with a process group of its own, so
+# that an interrupt reaches all of its processes at once, and at once.
+step() {
+    local name=$1 started=$SECONDS status=0
+    shift
+    printf '\n=== %s: %s\n' "$name" "$*"
+    set -m
+    "$@" </dev/null &
+    step_pid=$!
+    set +m
+    wait "$step_pid" || status=$?
+    step_pid=''
+    if ((status)); then
+        record "$name" failed "$started"
+        exit 1
+    fi
+    record "$name" ok "$started"
+}
+
+skip() {
+    record "$1" skipped "$SECONDS" "$2"
+    if [[ ${CI:-} == true ]]; then
+        failed=yes
+    fi
+}
+
+record() {
+    rows+=("$(printf '%s\t%s\t%d\t%s' "$1" "$2" $((SECONDS - $3)) "${4:-}")")
+}
+
+interrupt() {
+    if [[ -n $step_pid ]]; then
+        kill -TERM -- "-$step_pid" 2>/dev/null || true
+        wait "$step_pid" 2>/dev/null || true
+    fi
+    exit "$1"
+}
+
+finish() {
+    local status=$?
+    trap '' INT TERM
+    stop_rabbitmq KILL
+    stop_postgres
+    [[ -z $data ]] || rm -rf "$data"
+
+    printf '\n%-34s %-8s %7s\n' step result seconds
+    local row name result seconds remark
+    for row in "${rows[@]}"; do
+        IFS=$'\t' read -r name result seconds remark <<<"$row"
+        printf '%-34s %-8s %7s  %s\n' "$name" "$result" "$seconds" "$remark"
+    done
+    if ((status)); then
+        printf '\nStopped here: the steps after it did not run.\n'
+    elif [[ $failed == yes ]]; then
+        printf '\nIn CI a skip is a failure.\n'
+        status=1
+    fi
+    exit "$status"
+}
+
+main "$@"
