@@ -38,8 +38,9 @@ request() {
     curl --noproxy '*' --fail --silent --max-time 10 "$@"
 }
 
+# On either loopback address: a port may belong to a program on one of them only.
 port_is_busy() {
-    (: <>"/dev/tcp/localhost/$1") 2>/dev/null
+    { : <>"/dev/tcp/127.0.0.1/$1" || : <>"/dev/tcp/::1/$1"; } 2>/dev/null
 }
 
 # free_ports COUNT: that many different ones, on one line. Below 32768, where the kernel gives out none by itself.
@@ -307,9 +308,9 @@ create_virtual_host() {
         "$BROKER_ADMIN_URL/api/vhosts/$1"
 }
 
-# stop_rabbitmq [SIGNAL]: takes six seconds with TERM; KILL is for data that nobody keeps.
+# stop_rabbitmq TERM|KILL: TERM takes six seconds; KILL is for data that nobody keeps.
 stop_rabbitmq() {
-    stop_process "$BROKER_PID" "${1:-TERM}"
+    stop_process "$BROKER_PID" "$1"
     stop_process "$EPMD_PID"
     BROKER_PID='' EPMD_PID=''
 }

@@ -1,1 +1,34 @@
-//! What the tests stand on: databases, brokers, clients, captured spans.
+//! What the tests stand on: databases, brokers, the whole system, captured spans.
+//!
+//! The same tests run on both back ends, and none of them asks which: `TEST_DATABASE_URL` and `TEST_BROKER_URL`
+//! choose PostgreSQL and RabbitMQ, without them it is SQLite and the in-process bus. Every test has its own database
+//! and its own virtual host, so all of them run side by side. Nothing here sleeps for luck: waiting is always for a
+//! condition, with a deadline.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "a test that cannot go on fails")]
+
+pub mod broker;
+pub mod database;
+pub mod otlp;
+pub mod proxy;
+mod wait;
+pub mod world;
+
+pub use broker::TestBroker;
+pub use database::TestDatabase;
+pub use wait::{PATIENCE, eventually};
+pub use world::World;
+
+/// Holds a schema that the code prints against its committed file. `UPDATE_SCHEMAS=1` rewrites the file: the
+/// difference is then what a reviewer reads.
+pub fn assert_schema(file: &str, printed: &str) {
+    let path = format!("{}/../contracts/schemas/{file}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+        std::fs::write(&path, printed).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        committed == printed,
+        "contracts/schemas/{file} is not what the code prints; see the difference after UPDATE_SCHEMAS=1 cargo test"
+    );
+}

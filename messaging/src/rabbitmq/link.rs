@@ -96,7 +96,7 @@ impl Link {
     pub(super) fn trouble(&self) -> Option<String> {
         let state = self.state.borrow();
         match state.usable() {
-            Err(reason) => Some(format!("no connection to {}: {reason}", self.role)),
+            Err(reason) => Some(format!("{}: {reason}", self.role)),
             Ok(generation) if generation.differences().is_empty() => None,
             Ok(generation) => Some(generation.differences().join("; ")),
         }
@@ -150,7 +150,7 @@ impl Supervisor {
             }
             if losses.is_due() {
                 let (role, address) = (self.role, address(&self.uri));
-                warn!(role, "no connection to RabbitMQ at {address} to {role}: {reason}");
+                warn!(role, "no connection to RabbitMQ at {address} for {role}: {reason}");
             }
             self.state.send_replace(State::Down(reason));
             tokio::select! {
@@ -175,7 +175,7 @@ impl Supervisor {
         // Not every one of a connection that comes and goes all the time.
         if successes.is_due() {
             let (role, address) = (self.role, address(&self.uri));
-            info!(role, "connected to RabbitMQ at {address} to {role}");
+            info!(role, "connected to RabbitMQ at {address} for {role}");
         }
         self.state.send_replace(State::Up { generation: Arc::clone(&generation), blocked: None });
         let ended = tokio::select! {

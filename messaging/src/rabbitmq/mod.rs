@@ -56,8 +56,8 @@ impl RabbitMq {
         let uri = uri::parse(url)?;
         let topology = Arc::new(Topology::default());
         Ok(Self {
-            publishing: Link::open("publish", uri.clone(), Arc::clone(&topology)),
-            consuming: Link::open("consume", uri, topology),
+            publishing: Link::open("publishing", uri.clone(), Arc::clone(&topology)),
+            consuming: Link::open("consuming", uri, topology),
         })
     }
 }

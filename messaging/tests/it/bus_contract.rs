@@ -150,7 +150,7 @@ async fn a_panic_neither_loses_nor_blocks(world: &World) {
     relay(world.bus().publisher(), vec![second.clone()]).await;
 
     recorder.saw(&[first, second]).await;
-    assert!(recorder.calls().len() >= 3);
+    assert!(recorder.calls().len() >= 2, "the first call ended in a panic");
 }
 
 async fn a_rejected_event_is_set_aside_and_its_neighbours_are_not(world: &World) {

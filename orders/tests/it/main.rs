@@ -1,0 +1,9 @@
+//! The orders service, driven through its APIs.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod following;
+mod graphql;
+mod idempotency;
+mod input;
+mod paging;

@@ -1,0 +1,121 @@
+//! A virtual host of its own for each test, on the broker that `TEST_BROKER_URL` names.
+//!
+//! Tests on one broker would otherwise share the queues, whose names are fixed. The host is made and deleted through
+//! the management API: `TEST_BROKER_ADMIN_URL`, or port 15672 of the same machine with the same credentials.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, Method, Response, Url};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// A virtual host, deleted when it is dropped.
+#[derive(Debug)]
+pub struct TestBroker {
+    admin: Url,
+    vhost: String,
+    url: String,
+}
+
+impl TestBroker {
+    /// Makes one; `None` when no broker is set up. A broker that is set up and does not answer fails the test.
+    pub async fn start() -> Option<Self> {
+        let Ok(broker) = std::env::var("TEST_BROKER_URL") else {
+            eprintln!("skipped: TEST_BROKER_URL is not set");
+            return None;
+        };
+        let mut url: Url = broker.parse().expect("TEST_BROKER_URL is a URL");
+        let vhost = format!("test-{}", Uuid::now_v7());
+        url.set_path(&vhost);
+        let broker = Self { admin: admin_url(&url), vhost, url: url.into() };
+
+        let vhost = broker.path("api/vhosts", &[]);
+        broker.call(Method::PUT, vhost, Some(json!({ "default_queue_type": "quorum" }))).await;
+        let user = broker.admin.username().to_owned();
+        let permissions = broker.path("api/permissions", &[&user]);
+        let all = json!({ "configure": ".*", "write": ".*", "read": ".*" });
+        broker.call(Method::PUT, permissions, Some(all)).await;
+        Some(broker)
+    }
+
+    /// The AMQP URL of the virtual host.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Has the broker close every client connection to the virtual host, and waits until it has closed `at_least`.
+    pub async fn close_connections(&self, at_least: usize) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut closed = Vec::new();
+        while closed.len() < at_least {
+            assert!(Instant::now() < deadline, "{} of {at_least} connections closed within 30 s", closed.len());
+            let list = self.path("api/vhosts", &["connections"]);
+            let connections: Value = self.call(Method::GET, list, None).await.json().await.expect("a list");
+            for connection in connections.as_array().into_iter().flatten() {
+                let name = connection["name"].as_str().unwrap_or_default().to_owned();
+                // The list runs behind: a connection that is closed stays on it for a while.
+                if !name.is_empty() && !closed.contains(&name) {
+                    let mut url = self.admin.clone();
+                    url.path_segments_mut().expect("a base").extend(["api", "connections", &name]);
+                    self.call(Method::DELETE, url, None).await;
+                    closed.push(name);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// `prefix/<vhost>/…` on the management API.
+    fn path(&self, prefix: &str, rest: &[&str]) -> Url {
+        let mut url = self.admin.clone();
+        url.path_segments_mut().expect("a base").extend(prefix.split('/')).push(&self.vhost).extend(rest);
+        url
+    }
+
+    async fn call(&self, method: Method, url: Url, body: Option<Value>) -> Response {
+        let mut request = Client::new().request(method.clone(), url.clone()).timeout(Duration::from_secs(30));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap_or_else(|error| panic!("the management API: {error}"));
+        let status = response.status();
+        // Gone is as good as deleted.
+        let fine = status.is_success() || (method == Method::DELETE && status == 404);
+        assert!(fine, "{method} {}: {status}", url.path());
+        response
+    }
+}
+
+impl Drop for TestBroker {
+    fn drop(&mut self) {
+        let url = self.path("api/vhosts", &[]);
+        // On a thread and a runtime of its own: the runtime of the test may be ending, and cannot be waited for here.
+        let deleted = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            // In an async block, since the request's timer wants the runtime as soon as it is made.
+            let answer =
+                runtime.block_on(async { Client::new().delete(url).timeout(Duration::from_secs(30)).send().await });
+            answer.and_then(Response::error_for_status).map_err(std::io::Error::other)
+        });
+        match deleted.join() {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => eprintln!("the virtual host {} was not deleted: {error:?}", self.vhost),
+            Err(_) => eprintln!("the virtual host {} was not deleted", self.vhost),
+        }
+    }
+}
+
+fn admin_url(broker: &Url) -> Url {
+    if let Ok(admin) = std::env::var("TEST_BROKER_ADMIN_URL") {
+        return admin.parse().expect("TEST_BROKER_ADMIN_URL is a URL");
+    }
+    let host = broker.host_str().unwrap_or("localhost");
+    let mut admin: Url = format!("http://{host}:15672").parse().expect("a URL");
+    let (user, password) = match broker.username() {
+        "" => ("guest", "guest"),
+        user => (user, broker.password().unwrap_or_default()),
+    };
+    admin.set_username(user).expect("a base");
+    admin.set_password(Some(password)).expect("a base");
+    admin
+}
