@@ -25,7 +25,13 @@ pub struct Config {
 
     /// The largest amount an invoice is issued for, in minor units. Above it the invoice is rejected and its order
     /// canceled.
-    #[arg(long, env = "INVOICE_AMOUNT_LIMIT", default_value = "2147483647", value_parser = amount_limit)]
+    #[arg(
+        long,
+        env = "INVOICE_AMOUNT_LIMIT",
+        default_value = "2147483647",
+        value_parser = amount_limit,
+        allow_negative_numbers = true
+    )]
     pub amount_limit: AmountLimit,
 
     /// Logs and traces.

@@ -61,7 +61,8 @@ pub struct Config {
         env = "INVOICE_AMOUNT_LIMIT",
         default_value = "2147483647",
         value_name = "AMOUNT",
-        value_parser = invoices::config::amount_limit
+        value_parser = invoices::config::amount_limit,
+        allow_negative_numbers = true
     )]
     pub amount_limit: AmountLimit,
 

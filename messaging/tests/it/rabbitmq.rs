@@ -209,6 +209,25 @@ async fn a_connection_that_the_broker_closes_comes_back_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_connection_that_dies_is_replaced_before_anybody_needs_it() {
+    let world = broker_or_skip!(RabbitWorld::start());
+    world.up().await;
+
+    // Both of ours, and the plain client's.
+    let closed = world.broker.close_connections(3).await;
+
+    within("two new connections", async {
+        while world.broker.connections().await.difference(&closed).count() < 2 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    world.up().await;
+    let window = [event(OrderCreated)];
+    assert_eq!(world.bus.publisher().publish(&window).await, Ok(vec![Outcome::Accepted]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_queue_comes_back_with_its_consumer() {
     let world = broker_or_skip!(RabbitWorld::start());
     let recorder = Recorder::new();

@@ -1,0 +1,205 @@
+//! The outbox on its own: a bus that the test controls, a real database.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use contracts::{EventEnvelope, OrderPaid, event_id, topology::Queue};
+use messaging::{BusStatus, EventBus, Handler, Outcome, PublishError, Publisher, Subscription};
+use migration::Schema;
+use outbox::{Outbox, Relay};
+use sea_orm::{ConnectionTrait, Statement};
+use testkit::{TestDatabase, eventually};
+use uuid::Uuid;
+
+/// A bus that does what it is told and remembers what it saw.
+#[derive(Default)]
+struct ScriptedBus {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What to answer to the next windows; after that everything is accepted.
+    script: VecDeque<Answer>,
+    accepted: Vec<EventEnvelope>,
+    windows: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Answer {
+    Fail,
+    Refuse { permanent: bool },
+}
+
+#[async_trait]
+impl EventBus for ScriptedBus {
+    fn publisher(&self) -> Box<dyn Publisher> {
+        Box::new(ScriptedPublisher(Arc::clone(&self.state)))
+    }
+
+    fn subscribe(&self, _: &'static Queue, _: Arc<dyn Handler>) -> Subscription {
+        unreachable!("the outbox consumes nothing")
+    }
+
+    fn status(&self) -> BusStatus {
+        BusStatus::Up
+    }
+
+    async fn close(&self) {}
+}
+
+struct ScriptedPublisher(Arc<Mutex<State>>);
+
+#[async_trait]
+impl Publisher for ScriptedPublisher {
+    async fn ready(&mut self) {}
+
+    async fn publish(&mut self, window: &[EventEnvelope]) -> Result<Vec<Outcome>, PublishError> {
+        let mut state = self.0.lock().unwrap();
+        state.windows += 1;
+        match state.script.pop_front() {
+            Some(Answer::Fail) => Err(PublishError::Unavailable("as the script says".to_owned())),
+            Some(Answer::Refuse { permanent }) => {
+                Ok(vec![Outcome::Refused { reason: "as the script says".to_owned(), permanent }; window.len()])
+            }
+            None => {
+                state.accepted.extend_from_slice(window);
+                Ok(vec![Outcome::Accepted; window.len()])
+            }
+        }
+    }
+}
+
+struct Bench {
+    database: TestDatabase,
+    outbox: Outbox,
+    state: Arc<Mutex<State>>,
+    bus: Arc<dyn EventBus>,
+}
+
+impl Bench {
+    async fn new(script: &[Answer]) -> Self {
+        let database = TestDatabase::create(Schema::Orders).await;
+        let bus = ScriptedBus::default();
+        bus.state.lock().unwrap().script = script.iter().copied().collect();
+        let outbox = Outbox::new(database.connection().clone(), "test");
+        Self { outbox, state: Arc::clone(&bus.state), bus: Arc::new(bus), database }
+    }
+
+    async fn publish(&self, aggregate: Uuid, event_no: i64) {
+        let mut work = self.outbox.begin().await.unwrap();
+        work.publish(aggregate, event_no, &OrderPaid { id: aggregate }).unwrap();
+        work.commit().await.unwrap();
+    }
+
+    /// (rows, of them parked)
+    async fn rows(&self) -> (usize, usize) {
+        let db = self.database.connection();
+        let sql = "SELECT (parked_at IS NOT NULL) AS parked FROM outbox";
+        let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap();
+        let parked = rows.iter().filter(|row| row.try_get::<bool>("", "parked").unwrap()).count();
+        (rows.len(), parked)
+    }
+
+    async fn drained(&self) {
+        eventually("the outbox is empty", || async { (self.rows().await == (0, 0)).then_some(()) }).await;
+    }
+
+    fn accepted(&self) -> Vec<(Uuid, i64)> {
+        self.state.lock().unwrap().accepted.iter().map(|event| (event.aggregate_id, event.event_no)).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_publishes_nothing() {
+    let bench = Bench::new(&[]).await;
+    let order = Uuid::now_v7();
+    let mut work = bench.outbox.begin().await.unwrap();
+    work.publish(order, 1, &OrderPaid { id: order }).unwrap();
+    drop(work);
+    let committed = Uuid::now_v7();
+    bench.publish(committed, 1).await;
+    let relay = Relay::start(&bench.outbox, &bench.bus);
+    bench.drained().await;
+    relay.stop().await;
+    assert_eq!(bench.accepted(), [(committed, 1)]);
+}
+
+#[tokio::test]
+async fn an_event_waits_until_the_bus_has_accepted_it() {
+    let bench = Bench::new(&[Answer::Fail, Answer::Fail, Answer::Refuse { permanent: false }]).await;
+    let order = Uuid::now_v7();
+    bench.publish(order, 1).await;
+    let relay = Relay::start(&bench.outbox, &bench.bus);
+    bench.drained().await;
+    relay.stop().await;
+    assert_eq!(bench.accepted(), [(order, 1)]);
+    assert!(bench.state.lock().unwrap().windows >= 4);
+}
+
+#[tokio::test]
+async fn what_can_never_be_delivered_is_parked_and_does_not_stop_the_rest() {
+    let bench = Bench::new(&[Answer::Refuse { permanent: true }]).await;
+    bench.publish(Uuid::now_v7(), 1).await;
+    let relay = Relay::start(&bench.outbox, &bench.bus);
+    eventually("the event is parked", || async { (bench.rows().await == (1, 1)).then_some(()) }).await;
+    let order = Uuid::now_v7();
+    bench.publish(order, 1).await;
+    eventually("the next one went", || async { (bench.accepted() == [(order, 1)]).then_some(()) }).await;
+    relay.stop().await;
+    assert_eq!(bench.rows().await, (1, 1));
+}
+
+#[tokio::test]
+async fn the_same_event_twice_is_refused_by_the_database() {
+    let bench = Bench::new(&[]).await;
+    let order = Uuid::now_v7();
+    bench.publish(order, 1).await;
+    let mut work = bench.outbox.begin().await.unwrap();
+    work.publish(order, 1, &OrderPaid { id: order }).unwrap();
+    assert!(work.commit().await.is_err());
+}
+
+/// Three replicas relay one outbox while events are written: each event of an aggregate leaves after the one before
+/// it, every one leaves, and in a quiet system each leaves once. (An embedded outbox has one relay.)
+#[tokio::test]
+async fn the_events_of_an_aggregate_leave_in_order() {
+    let bench = Bench::new(&[]).await;
+    let replicas = if bench.database.connection().get_database_backend() == sea_orm::DbBackend::Sqlite { 1 } else { 3 };
+    let relays: Vec<Relay> = (0..replicas).map(|_| Relay::start(&bench.outbox, &bench.bus)).collect();
+    let aggregates: Vec<Uuid> = (0..40).map(|_| Uuid::now_v7()).collect();
+    for event_no in 1..=10 {
+        for aggregate in &aggregates {
+            bench.publish(*aggregate, event_no).await;
+        }
+    }
+    bench.drained().await;
+    for relay in relays {
+        relay.stop().await;
+    }
+    let accepted = bench.accepted();
+    assert_eq!(accepted.len(), 400);
+    for aggregate in &aggregates {
+        let numbers: Vec<i64> = accepted.iter().filter(|(id, _)| id == aggregate).map(|(_, no)| *no).collect();
+        assert_eq!(numbers, (1..=10).collect::<Vec<i64>>(), "{aggregate}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_carries_the_metadata_of_the_contract() {
+    let bench = Bench::new(&[]).await;
+    let order = Uuid::now_v7();
+    bench.publish(order, 3).await;
+    let relay = Relay::start(&bench.outbox, &bench.bus);
+    bench.drained().await;
+    relay.stop().await;
+    let event = bench.state.lock().unwrap().accepted[0].clone();
+    assert_eq!((event.id, event.event_no, event.order_id), (event_id(order, 3), 3, order));
+    assert_eq!((event.source.as_str(), event.event_type.as_str()), ("test", "order.paid"));
+    assert_eq!(event.body, format!(r#"{{"id":"{order}"}}"#));
+}
