@@ -55,6 +55,16 @@ impl OtlpReceiver {
     }
 }
 
+/// Turns tracing on in this test process, once: spans exist and their context travels, as in production.
+pub fn trace_this_process() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let config = chassis::telemetry::TelemetryConfig::default();
+        // For as long as the process lives: nothing is exported, so nothing is lost without a shutdown.
+        std::mem::forget(chassis::telemetry::init_with_logs("test", &config, "off").unwrap());
+    });
+}
+
 async fn receive(State(spans): State<Arc<Mutex<Vec<ReceivedSpan>>>>, body: Bytes) -> StatusCode {
     let Ok(request) = ExportTraceServiceRequest::decode(body) else { return StatusCode::BAD_REQUEST };
     for resource in request.resource_spans {

@@ -276,9 +276,8 @@ impl World {
     /// Waits until nothing more will happen by itself: no event waits, and every order and its invoice stand in one
     /// of the pairs that the saga may end in.
     pub async fn settle(&self) -> BTreeMap<Uuid, Pair> {
-        let settled = |pair: &Pair| {
-            QUIESCENT.contains(&(pair.order.as_str(), pair.replica.as_str(), pair.invoice.as_str()))
-        };
+        let settled =
+            |pair: &Pair| QUIESCENT.contains(&(pair.order.as_str(), pair.replica.as_str(), pair.invoice.as_str()));
         let mut last = String::new();
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while tokio::time::Instant::now() < deadline {

@@ -24,7 +24,10 @@ async fn an_invoice_is_paid_once_and_paying_again_changes_nothing() {
     let order = world.place(1999).await;
     let invoice = world.invoice_of(order, "issued").await;
     let id = invoice["id"].as_str().unwrap();
-    assert_eq!((&invoice["amount"], &invoice["customerId"], &invoice["paidAt"]), (&json!(1999), &json!("customer-123"), &Value::Null));
+    assert_eq!(
+        (&invoice["amount"], &invoice["customerId"], &invoice["paidAt"]),
+        (&json!(1999), &json!("customer-123"), &Value::Null)
+    );
     let number = invoice["number"].as_str().unwrap();
     assert!(number.len() == 12 && number.starts_with("INV-"), "{number}");
 
@@ -88,11 +91,11 @@ async fn the_invoices_of_a_page_of_orders_are_read_by_one_statement() {
     let limit = AmountLimit(Amount::try_from(1).unwrap());
     let schema = invoices::graphql::schema(InvoiceService::new(Outbox::new(db, "invoices"), limit));
 
-    let mut representations: Vec<Value> =
-        orders.iter().map(|id| json!({ "__typename": "Order", "id": id })).collect();
+    let mut representations: Vec<Value> = orders.iter().map(|id| json!({ "__typename": "Order", "id": id })).collect();
     representations.push(json!({ "__typename": "Order", "id": Uuid::now_v7() }));
     representations.push(json!({ "__typename": "Order", "id": "no-uuid" }));
-    let query = "query($r: [_Any!]!) { _entities(representations: $r) { ... on Order { id invoice { orderId amount } } } }";
+    let query =
+        "query($r: [_Any!]!) { _entities(representations: $r) { ... on Order { id invoice { orderId amount } } } }";
     let request = async_graphql::Request::new(query)
         .variables(async_graphql::Variables::from_json(json!({ "r": representations })));
     let answer = serde_json::to_value(schema.execute(request).await).unwrap();
@@ -141,7 +144,8 @@ async fn lists_walk_to_their_end_and_arguments_are_checked() {
         let answer = world.invoices_graphql(query, variables).await;
         assert_eq!(answer["errors"][0]["extensions"]["code"], code, "{answer}");
     }
-    for (query, status) in [("limit=2", 200), ("limit=0", 422), ("orderId=x", 422), ("status=gone", 422), ("x=1", 422)] {
+    for (query, status) in [("limit=2", 200), ("limit=0", 422), ("orderId=x", 422), ("status=gone", 422), ("x=1", 422)]
+    {
         let response = world.http.get(format!("{}/invoices?{query}", world.invoices_url())).send().await.unwrap();
         assert_eq!(response.status(), status, "{query}");
         let problem = response.headers()[CONTENT_TYPE] == "application/problem+json";

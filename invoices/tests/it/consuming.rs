@@ -1,9 +1,7 @@
 //! What the service does with what orders say, however often and in whatever order it comes.
 
 use bytes::Bytes;
-use contracts::{
-    Amount, Customer, Event, EventEnvelope, OrderCanceled, OrderCreated, TraceContext, event_id,
-};
+use contracts::{Amount, Customer, Event, EventEnvelope, OrderCanceled, OrderCreated, TraceContext, event_id};
 use messaging::{EventBus, Outcome};
 use serde_json::Value;
 use testkit::{World, eventually};
@@ -115,7 +113,8 @@ async fn any_order_of_arrival_ends_in_the_same_place() {
         }
     }
     // A fixed shuffle: the same on every run.
-    events.sort_by_key(|event| Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}{}", event.id, event.event_no).as_bytes()));
+    events
+        .sort_by_key(|event| Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}{}", event.id, event.event_no).as_bytes()));
     let half = events.len() / 2;
     events.rotate_left(half / 2);
     let bus = world.test_bus();

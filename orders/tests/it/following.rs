@@ -28,7 +28,8 @@ async fn publish(bus: &dyn EventBus, events: &[EventEnvelope]) -> Vec<Outcome> {
 }
 
 async fn timeline(world: &World, order: Uuid) -> Vec<String> {
-    let answer = world.orders_graphql("query($id: ID!) { order(id: $id) { timeline { type } } }", json!({ "id": order })).await;
+    let answer =
+        world.orders_graphql("query($id: ID!) { order(id: $id) { timeline { type } } }", json!({ "id": order })).await;
     let events = answer["data"]["order"]["timeline"].as_array().unwrap().clone();
     events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
 }

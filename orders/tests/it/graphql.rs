@@ -63,7 +63,8 @@ async fn lists_are_filtered_and_arguments_are_checked() {
 #[tokio::test]
 async fn what_a_caller_can_correct_is_a_user_error() {
     let world = World::start().await;
-    let create = "mutation($i: CreateOrderInput!) { createOrder(input: $i) { order { id } userErrors { code field message } } }";
+    let create =
+        "mutation($i: CreateOrderInput!) { createOrder(input: $i) { order { id } userErrors { code field message } } }";
     for (input, code, field) in [
         (json!({ "amount": 0 }), "INVALID_AMOUNT", "amount"),
         (json!({ "amount": -1 }), "INVALID_AMOUNT", "amount"),
@@ -73,11 +74,18 @@ async fn what_a_caller_can_correct_is_a_user_error() {
         let answer = world.orders_graphql(create, json!({ "i": input })).await;
         let payload = &answer["data"]["createOrder"];
         assert_eq!(payload["order"], json!(null), "{answer}");
-        assert_eq!((&payload["userErrors"][0]["code"], &payload["userErrors"][0]["field"]), (&json!(code), &json!(["input", field])));
+        assert_eq!(
+            (&payload["userErrors"][0]["code"], &payload["userErrors"][0]["field"]),
+            (&json!(code), &json!(["input", field]))
+        );
     }
     // What the schema forbids never reaches the rules.
     let answer = world.orders_graphql(create, json!({ "i": { "amount": 2_147_483_648_i64 } })).await;
-    assert!(answer["errors"][0]["extensions"]["code"].is_string() && answer.get("data").is_none_or(|d| d["createOrder"].is_null()), "{answer}");
+    assert!(
+        answer["errors"][0]["extensions"]["code"].is_string()
+            && answer.get("data").is_none_or(|d| d["createOrder"].is_null()),
+        "{answer}"
+    );
 
     let cancel = "mutation($id: ID!) { cancelOrder(id: $id) { order { status } userErrors { code field } } }";
     let answer = world.orders_graphql(cancel, json!({ "id": "no-uuid" })).await;
@@ -97,7 +105,8 @@ async fn graphql_over_http_is_strict_about_what_a_web_page_can_send() {
     let mutation = "mutation{createOrder(input:{amount:1}){order{id}}}";
     let by_get = world.http.get(format!("{url}?query={mutation}")).send().await.unwrap();
     assert_eq!((by_get.status().as_u16(), by_get.headers()["allow"].as_bytes()), (405, b"POST".as_slice()));
-    let plain = world.http.post(&url).header("content-type", "text/plain").body(json!({ "query": mutation }).to_string());
+    let plain =
+        world.http.post(&url).header("content-type", "text/plain").body(json!({ "query": mutation }).to_string());
     assert_eq!(plain.send().await.unwrap().status(), 415);
     let batch = world.http.post(&url).json(&json!([{ "query": "{__typename}" }])).send().await.unwrap();
     assert_eq!(batch.status(), 400);
@@ -108,9 +117,16 @@ async fn graphql_over_http_is_strict_about_what_a_web_page_can_send() {
     assert!(world.pairs().await.is_empty());
 
     let ok = world.http.get(format!("{url}?query={{__typename}}")).send().await.unwrap();
-    assert_eq!((ok.status().as_u16(), ok.headers()["content-type"].to_str().unwrap()), (200, "application/json; charset=utf-8"));
+    assert_eq!(
+        (ok.status().as_u16(), ok.headers()["content-type"].to_str().unwrap()),
+        (200, "application/json; charset=utf-8")
+    );
     for (query, code) in [("{", "GRAPHQL_PARSE_FAILED"), ("{ nothing }", "GRAPHQL_VALIDATION_FAILED")] {
-        let request = world.http.post(&url).header("accept", "application/graphql-response+json").json(&json!({ "query": query }));
+        let request = world
+            .http
+            .post(&url)
+            .header("accept", "application/graphql-response+json")
+            .json(&json!({ "query": query }));
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 400);
         let body: serde_json::Value = response.json().await.unwrap();

@@ -23,7 +23,10 @@ async fn a_repeated_request_gets_the_first_answer_and_other_input_is_refused() {
 
     // Also as a quoted string, and although the order is paid by now: the first answer.
     let again = place(&world, "\"key-1\"", 100).await;
-    assert_eq!((again.status().as_u16(), again.headers()["idempotency-replayed"].as_bytes()), (201, b"true".as_slice()));
+    assert_eq!(
+        (again.status().as_u16(), again.headers()["idempotency-replayed"].as_bytes()),
+        (201, b"true".as_slice())
+    );
     assert_eq!(again.json::<Value>().await.unwrap(), first);
 
     let other = place(&world, "key-1", 101).await;
@@ -58,5 +61,8 @@ async fn the_key_works_in_graphql_as_well() {
     assert_eq!(first, again);
     let other = world.orders_graphql(create, json!({ "amount": 6, "key": "k" })).await;
     let error = &other["data"]["createOrder"]["userErrors"][0];
-    assert_eq!((&error["code"], &error["field"]), (&json!("IDEMPOTENCY_KEY_REUSED"), &json!(["input", "idempotencyKey"])));
+    assert_eq!(
+        (&error["code"], &error["field"]),
+        (&json!("IDEMPOTENCY_KEY_REUSED"), &json!(["input", "idempotencyKey"]))
+    );
 }

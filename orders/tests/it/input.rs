@@ -25,11 +25,15 @@ async fn an_order_is_created_with_the_body_of_the_contract() {
     assert_eq!(response.status(), 201);
     let location = response.headers()["location"].to_str().unwrap().to_owned();
     let text = response.text().await.unwrap();
-    let places = ["id", "customerId", "amount", "status", "createdAt"].map(|field| text.find(&format!("\"{field}\":")).unwrap());
+    let places =
+        ["id", "customerId", "amount", "status", "createdAt"].map(|field| text.find(&format!("\"{field}\":")).unwrap());
     assert!(places.is_sorted(), "{text}");
     let body: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(body.as_object().unwrap().len(), 5, "{text}");
-    assert_eq!((&body["customerId"], &body["amount"], &body["status"]), (&json!("customer-123"), &json!(100), &json!("pending")));
+    assert_eq!(
+        (&body["customerId"], &body["amount"], &body["status"]),
+        (&json!("customer-123"), &json!(100), &json!("pending"))
+    );
     let created_at = body["createdAt"].as_str().unwrap();
     assert!(created_at.len() == 24 && created_at.ends_with('Z'), "{created_at}");
 
@@ -81,7 +85,8 @@ async fn every_wrong_body_has_its_answer_and_none_creates_an_order() {
 #[tokio::test]
 async fn an_integral_float_is_a_whole_number_and_null_means_the_default_customer() {
     let world = World::start().await;
-    let (status, _, body) = post(&world, "application/json; charset=utf-8", r#"{"amount": 100.0, "customerId": null}"#).await;
+    let (status, _, body) =
+        post(&world, "application/json; charset=utf-8", r#"{"amount": 100.0, "customerId": null}"#).await;
     assert_eq!((status.as_u16(), &body["amount"], &body["customerId"]), (201, &json!(100), &json!("customer-123")));
 }
 

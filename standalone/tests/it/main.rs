@@ -1,0 +1,8 @@
+//! The whole system: its model, its journeys, and its process.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod journeys;
+mod outages;
+mod process;
+mod saga_model;

@@ -1,0 +1,225 @@
+//! `tandem` as a user starts it: the real binary, its output, its exit codes.
+
+use std::{
+    path::Path,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use reqwest::Client;
+use serde_json::{Value, json};
+use testkit::{PATIENCE, eventually, otlp::OtlpReceiver};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    net::TcpListener,
+    process::{Child, Command},
+    time::timeout,
+};
+
+const ANY_PORTS: [&str; 10] =
+    ["--port", "0", "--orders-port", "0", "--invoices-port", "0", "--bff-port", "0", "--metrics-port", "0"];
+
+fn tandem(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    command.current_dir(folder).args(arguments).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env_clear();
+    command
+}
+
+struct Running {
+    child: Child,
+    banner: String,
+}
+
+impl Running {
+    async fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut banner = String::new();
+        timeout(PATIENCE, async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                banner += &line;
+                banner.push('\n');
+                if line.starts_with("Ready in ") {
+                    return;
+                }
+            }
+            let mut error = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut error).await.unwrap();
+            panic!("it ended before it was ready: {banner}{error}");
+        })
+        .await
+        .unwrap();
+        Self { child, banner }
+    }
+
+    /// Every URL of the banner.
+    fn urls(&self) -> Vec<String> {
+        let words = self.banner.split_whitespace();
+        words.filter(|word| word.starts_with("http://")).map(str::to_owned).collect()
+    }
+
+    /// The address of the gateway.
+    fn url(&self) -> String {
+        self.urls()[0].trim_end_matches("/graphql").to_owned()
+    }
+
+    async fn stop(mut self, signal: &str) -> ExitStatus {
+        let pid = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().await.unwrap();
+        assert!(sent.success());
+        timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap()
+    }
+}
+
+async fn orders(url: &str) -> usize {
+    let page: Value = Client::new().get(format!("{url}/orders?limit=100")).send().await.unwrap().json().await.unwrap();
+    page["items"].as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn every_url_of_the_banner_answers_and_the_samples_are_real() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(tandem(folder.path(), &ANY_PORTS)).await;
+    let http = Client::new();
+    for url in running.urls() {
+        // A GraphQL endpoint wants a query.
+        let url = if url.ends_with("/graphql") { format!("{url}?query={{__typename}}") } else { url };
+        let status = http.get(&url).send().await.unwrap().status();
+        // The addresses of the single services have nothing at their root.
+        let root = url.matches('/').count() == 2;
+        assert_eq!(status.as_u16(), if root { 404 } else { 200 }, "{url}");
+    }
+    let url = running.url();
+    for path in ["/orders/health", "/invoices/health", "/health"] {
+        let text = http.get(format!("{url}{path}")).send().await.unwrap().text().await.unwrap();
+        assert_eq!(text, r#"{"status":"ok"}"#, "{path}");
+    }
+    let query = json!({ "query": "{ orders(sort: CREATED_AT_ASC) { nodes { status invoice { status } } } }" });
+    let answer: Value = http.post(format!("{url}/graphql")).json(&query).send().await.unwrap().json().await.unwrap();
+    let mut pairs: Vec<String> = answer["data"]["orders"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|order| format!("{} {}", order["status"].as_str().unwrap(), order["invoice"]["status"].as_str().unwrap()))
+        .collect();
+    pairs.sort();
+    let expected = ["CANCELED VOIDED", "PAID PAID", "PAID PAID", "PAID PAID", "PENDING ISSUED", "PENDING ISSUED"];
+    assert_eq!(pairs, expected);
+
+    // The path of clients that were written for a gateway which strips the first segment.
+    let placed = http.post(format!("{url}/orders/orders")).json(&json!({ "amount": 100 })).send().await.unwrap();
+    assert_eq!(placed.status(), 201);
+    let order: Value = placed.json().await.unwrap();
+    eventually("the order has its invoice", || async {
+        let url = format!("{url}/invoices?orderId={}", order["id"].as_str().unwrap());
+        let page: Value = http.get(url).send().await.unwrap().json().await.unwrap();
+        page["items"].get(0).cloned()
+    })
+    .await;
+    assert!(running.stop("-INT").await.success());
+}
+
+#[tokio::test]
+async fn data_survives_a_restart_and_a_reset_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(tandem(folder.path(), &ANY_PORTS)).await;
+    assert_eq!(orders(&running.url()).await, 6);
+    // A second one on the same folder is told so.
+    let second = tandem(folder.path(), &ANY_PORTS).output().await.unwrap();
+    let error = String::from_utf8(second.stderr).unwrap();
+    assert!(second.status.code() == Some(1) && error.contains("in use by another tandem"), "{error}");
+    assert!(running.stop("-TERM").await.success());
+
+    let running = Running::start(tandem(folder.path(), &ANY_PORTS)).await;
+    assert_eq!(orders(&running.url()).await, 6);
+    assert!(!running.banner.contains("sample orders"), "{}", running.banner);
+    assert!(running.stop("-TERM").await.success());
+
+    let arguments = [&ANY_PORTS[..], &["--reset", "--no-seed"]].concat();
+    let running = Running::start(tandem(folder.path(), &arguments)).await;
+    assert_eq!(orders(&running.url()).await, 0);
+    assert!(running.stop("-INT").await.success());
+}
+
+#[tokio::test]
+async fn all_busy_ports_are_named_in_one_message_and_nothing_is_created() {
+    let folder = tempfile::tempdir().unwrap();
+    // One on each loopback address: `localhost` means both.
+    let others = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("[::1]:0").await.unwrap());
+    let (first, second) = (others.0.local_addr().unwrap(), others.1.local_addr().unwrap());
+    let (port, bff_port) = (first.port().to_string(), second.port().to_string());
+    let arguments =
+        ["--port", &port, "--orders-port", "0", "--invoices-port", "0", "--bff-port", &bff_port, "--metrics-port", "0"];
+    let output = tandem(folder.path(), &arguments).output().await.unwrap();
+    drop(others);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    for address in [first, second] {
+        assert!(error.contains(&format!("cannot listen on {address}: another program is using the port")), "{error}");
+    }
+    assert!(error.starts_with("error: ") && error.contains("--port"), "{error}");
+    assert!(output.stdout.is_empty());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_wrong_argument_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, expected) in [
+        (vec!["--host", "example.org"], "HOST must be `localhost` or an IP address, not \"example.org\""),
+        (vec!["--amount-limit", "0"], "must be a whole number from 1 to 2147483647"),
+        (vec!["--prot", "1"], "--port"),
+        (vec!["--data", "/dev/null/x"], "choose another with --data"),
+    ] {
+        let arguments = [&ANY_PORTS[..], &arguments].concat();
+        let output = tandem(folder.path(), &arguments).output().await.unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains(expected), "{arguments:?}: {error}");
+        assert!(!error.contains("panicked") && !error.contains("backtrace"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn spans_are_exported_and_the_last_ones_leave_with_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = OtlpReceiver::start().await;
+    let arguments = [&ANY_PORTS[..], &["--no-seed"]].concat();
+    let mut command = tandem(folder.path(), &arguments);
+    // Batches would leave after a minute; only the flush at the end can have sent them.
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint()).env("OTEL_BSP_SCHEDULE_DELAY", "60000");
+    let running = Running::start(command).await;
+    let trace_id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let url = running.url();
+    let request = Client::new()
+        .post(format!("{url}/orders"))
+        .header("traceparent", format!("00-{trace_id}-00f067aa0ba902b7-01"))
+        .json(&json!({ "amount": 5 }));
+    let order: Value = request.send().await.unwrap().json().await.unwrap();
+    eventually("the invoice is there", || async {
+        let url = format!("{url}/invoices?orderId={}", order["id"].as_str().unwrap());
+        let page: Value = Client::new().get(url).send().await.unwrap().json().await.unwrap();
+        page["items"].get(0).cloned()
+    })
+    .await;
+    assert!(running.stop("-TERM").await.success());
+
+    let spans = receiver.spans();
+    let names: Vec<String> =
+        spans.iter().filter(|span| span.trace_id() == trace_id).map(|span| span.span.name.clone()).collect();
+    for expected in ["POST /orders", "create tandem.events:order.created", "create tandem.events:invoice.issued"] {
+        assert!(names.iter().any(|name| name == expected), "{expected} is not in {names:?}");
+    }
+    assert!(names.iter().any(|name| name.starts_with("process ")), "{names:?}");
+    assert!(spans.iter().all(|span| span.service == "tandem"));
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_costs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = tandem(folder.path(), &ANY_PORTS);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9").env("OTEL_BSP_SCHEDULE_DELAY", "100");
+    let running = Running::start(command).await;
+    assert_eq!(orders(&running.url()).await, 6);
+    assert!(timeout(Duration::from_secs(30), running.stop("-TERM")).await.unwrap().success());
+}
