@@ -2,10 +2,10 @@
 
 use async_graphql::SimpleObject;
 
-/// Where a page begins and ends, and whether there is more.
+// Where a page begins and ends, and whether there is more. No description in the schema: Relay's specification has it.
 #[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
 #[graphql(shareable)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "a doc comment would become a description in the schema")]
 pub struct PageInfo {
     pub has_previous_page: bool,
     pub has_next_page: bool,

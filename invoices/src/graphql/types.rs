@@ -12,7 +12,7 @@ use crate::{
     invoice,
 };
 
-/// The order of an invoice: the orders service owns it, this one adds its invoice.
+// The order of an invoice: the orders service owns and describes it, this one adds its invoice.
 #[derive(Debug, Clone, SimpleObject)]
 #[graphql(complex)]
 pub(super) struct Order {
