@@ -256,7 +256,8 @@ watch() {
     local ended name status
     while ((${#running[@]})); do
         status=0
-        wait -n -p ended "${!running[@]}" || status=$?
+        # Silent: the shell would announce a killed process by its whole command line.
+        wait -n -p ended "${!running[@]}" 2>/dev/null || status=$?
         name=${running[$ended]}
         unset "running[$ended]" "pid_of[$name]"
         if ((status)); then

@@ -12,7 +12,7 @@
 readonly SERVER_DEADLINE_SECONDS=90
 
 # Set by start_postgres. POSTGRES_URL is the maintenance database; the role may create others.
-POSTGRES_PID='' POSTGRES_PORT='' POSTGRES_URL=''
+POSTGRES_PID='' POSTGRES_URL=''
 # Set by start_rabbitmq. The AMQP URL of a virtual host is amqp://$BROKER_AUTHORITY/<virtual host>.
 BROKER_PID='' BROKER_AUTHORITY='' BROKER_ADMIN_URL=''
 EPMD_PID=''
@@ -93,11 +93,12 @@ is_gone() {
 }
 
 # stop_process PID [SIGNAL]: waits for the end, by force when the deadline has passed. An empty PID is nothing to stop.
+# Without the standard error, where the shell would announce a killed process by its whole command line.
 stop_process() {
     local pid=$1 signal=${2:-TERM}
     [[ -n $pid ]] || return 0
     kill -s "$signal" "$pid" 2>/dev/null || true
-    if ! wait_until "$SERVER_DEADLINE_SECONDS" is_gone "$pid"; then
+    if ! wait_until "$SERVER_DEADLINE_SECONDS" is_gone "$pid" 2>/dev/null; then
         complain "process $pid ignores $signal, killing it"
         kill -s KILL "$pid" 2>/dev/null || true
     fi
@@ -226,12 +227,13 @@ start_postgres() {
         mv "$folder/data.new" "$folder/data"
     fi
 
-    read -r POSTGRES_PORT < <(free_ports 1)
-    launch postgres "$folder" "$log" "$programs/postgres" -D data -p "$POSTGRES_PORT" "${options[@]}"
+    local port
+    port=$(free_ports 1)
+    launch postgres "$folder" "$log" "$programs/postgres" -D data -p "$port" "${options[@]}"
     POSTGRES_PID=$LAUNCHED
-    POSTGRES_URL=postgres://postgres@127.0.0.1:$POSTGRES_PORT/postgres
+    POSTGRES_URL=postgres://postgres@127.0.0.1:$port/postgres
     await_server PostgreSQL "$POSTGRES_PID" "$log" \
-        "$programs/pg_isready" --quiet --host 127.0.0.1 --port "$POSTGRES_PORT"
+        "$programs/pg_isready" --quiet --dbname "$POSTGRES_URL"
 }
 
 # create_database NAME, unless it is there.

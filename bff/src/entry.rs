@@ -7,16 +7,17 @@ use std::{sync::Arc, time::Duration};
 
 use async_graphql::{
     Data, Executor, Name, PathSegment, Request, Response, Value, Variables,
-    futures_util::{
-        StreamExt,
-        stream::{self, BoxStream},
-    },
     parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition},
+};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
 };
 use tokio::time::Instant;
 
 use crate::{
     compose::{Composer, Subgraphs},
+    overlap,
     schema::{ApiSchema, RequestState},
     selection::collect_fields,
 };
@@ -43,6 +44,9 @@ impl Executor for Entry {
         if let Ok(document) = request.parsed_query()
             && let Some(operation) = operation(document, name.as_deref())
         {
+            if let Err(refusal) = overlap::check(operation, document) {
+                return Response::from_errors(vec![refusal]);
+            }
             keys = root_keys(operation, document);
             let defaults = defaults(operation);
             fill_in(&mut request.variables, defaults);

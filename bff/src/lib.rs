@@ -1,12 +1,13 @@
 //! The GraphQL API: orders and invoices composed into one graph.
 //!
 //! A request comes in through `entry.rs`, is checked and resolved by the typed schema in `schema/`, which holds what
-//! `compose/` fetched from the services through `subgraph/`. `selection.rs` says what of the client's selection travels.
-//! There is no database and no domain rule here, and no service's code: only URLs, schemas and answers.
+//! `compose/` fetched from the services through `subgraph/`. `selection.rs` says what of the client's selection
+//! travels. There is no database and no domain rule here, and no service's code: only URLs, schemas and answers.
 
 mod compose;
 mod config;
 mod entry;
+mod overlap;
 mod readiness;
 mod schema;
 mod selection;

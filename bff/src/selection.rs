@@ -18,7 +18,7 @@ use async_graphql::{
 use serde_json::Value;
 
 /// The fragments of a document by name.
-type Fragments = HashMap<Name, Positioned<FragmentDefinition>>;
+pub(crate) type Fragments = HashMap<Name, Positioned<FragmentDefinition>>;
 
 /// The selection of one field: nothing for a scalar or an enum, fields for an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,31 +1,62 @@
-//! Exponential back-off with full jitter: replicas that lost the same broker do not come back in step.
+//! Waiting between attempts, and not talking too much meanwhile.
+//!
+//! Full jitter: each pause is drawn from zero up to a bound that doubles. Replicas that failed together, because
+//! their broker or database went away, do not come back together.
 
 use std::time::Duration;
 
-/// The pauses between attempts: random between nothing and a bound that doubles up to a maximum.
+use tokio::time::Instant;
+
+/// The pauses between attempts that may go on for ever.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
-    max: Duration,
+    most: Duration,
     bound: Duration,
 }
 
 impl Backoff {
-    /// Starts with pauses up to `first`, ends with pauses up to `max`.
-    pub fn new(first: Duration, max: Duration) -> Self {
-        Self { first, max, bound: first }
+    /// Pauses up to `first`, then up to twice that, and so on up to `most`.
+    pub const fn new(first: Duration, most: Duration) -> Self {
+        Self { first, most, bound: first }
     }
 
-    /// The next pause.
+    /// How long to wait now.
     pub fn next_pause(&mut self) -> Duration {
-        let pause = self.bound.mul_f64(rand::random::<f64>());
-        self.bound = (self.bound * 2).min(self.max);
+        let pause = rand::random_range(Duration::ZERO..=self.bound);
+        self.bound = (self.bound * 2).min(self.most);
         pause
     }
 
-    /// Back to the shortest pauses, after something worked.
+    /// Begins again with short pauses: what was tried has worked for a while.
     pub fn reset(&mut self) {
         self.bound = self.first;
+    }
+}
+
+/// Lets the first of a row of equal failures into the log, and then one each thirty seconds: an outage of an hour
+/// is some hundred lines and not some ten thousand.
+#[derive(Debug, Default)]
+pub struct Throttle {
+    last: Option<Instant>,
+}
+
+impl Throttle {
+    const PAUSE: Duration = Duration::from_secs(30);
+
+    /// True when it is time to say it (again).
+    pub fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.last.is_none_or(|last| now.duration_since(last) >= Self::PAUSE);
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
+
+    /// The trouble is over: the next one is news.
+    pub fn reset(&mut self) {
+        self.last = None;
     }
 }
 
@@ -34,12 +65,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_stay_under_a_bound_that_doubles_up_to_the_maximum() {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(350));
-        for bound in [100, 200, 350, 350] {
-            assert!(backoff.next_pause() <= Duration::from_millis(bound));
+    fn a_pause_never_exceeds_its_bound_and_the_bound_never_the_limit() {
+        let (first, most) = (Duration::from_millis(100), Duration::from_secs(3));
+        let mut backoff = Backoff::new(first, most);
+        for attempt in 0..20 {
+            let bound = (first * 2_u32.pow(attempt.min(10))).min(most);
+            let pause = backoff.next_pause();
+            assert!(pause <= bound, "attempt {attempt}: {pause:?} is more than {bound:?}");
         }
         backoff.reset();
-        assert!(backoff.next_pause() <= Duration::from_millis(100));
+        assert!(backoff.next_pause() <= first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_mentioned_at_once_and_then_each_thirty_seconds() {
+        let mut throttle = Throttle::default();
+        assert!(throttle.is_due());
+        assert!(!throttle.is_due());
+        tokio::time::advance(Duration::from_secs(29)).await;
+        assert!(!throttle.is_due());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(throttle.is_due());
+        throttle.reset();
+        assert!(throttle.is_due());
     }
 }

@@ -29,6 +29,10 @@ use tracing_subscriber::{
 /// Our own crates: what they trace is exported; what their dependencies trace is not.
 const OUR_CRATES: [&str; 8] = ["bff", "chassis", "invoices", "messaging", "orders", "outbox", "standalone", "testkit"];
 
+/// Libraries that say what we say better: lapin warns of a returned message with its whole body, the migrator of
+/// every table that is there already.
+const QUIET: &str = "lapin=off,sea_orm_migration=warn";
+
 /// How long the last spans may take to leave when the process ends.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -74,7 +78,7 @@ pub fn init_with_logs(service: &'static str, config: &TelemetryConfig, default_f
     let provider = tracer_provider(service)?;
     let filter = match std::env::var("RUST_LOG") {
         Ok(value) => EnvFilter::try_new(&value).with_context(|| format!("RUST_LOG={value:?} is not a filter"))?,
-        Err(_) => EnvFilter::new(default_filter),
+        Err(_) => EnvFilter::new(format!("{default_filter},{QUIET}")),
     };
     tracing_subscriber::registry()
         .with(provider.as_ref().map(otel_layer))

@@ -8,7 +8,9 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use tracing::{Instrument, Span, debug, error};
 
-use crate::{Delivery, HandleError, Handler, Verdict, backoff::Backoff};
+use chassis::backoff::Backoff;
+
+use crate::{Delivery, HandleError, Handler, Verdict};
 
 /// How often a conflict is tried again before it counts as an outage.
 const CONFLICT_RETRIES: usize = 5;
@@ -40,7 +42,7 @@ pub(crate) async fn handle(
             Err(HandleError::Contended(why)) if retries < CONFLICT_RETRIES => {
                 retries += 1;
                 debug!(retries, "a conflict with another transaction, trying again: {why}");
-                tokio::time::sleep(pauses.next()).await;
+                tokio::time::sleep(pauses.next_pause()).await;
             }
             Err(HandleError::Contended(why)) => {
                 return Err(Unsettled(format!("still in conflict after {retries} more attempts: {why}")));

@@ -6,7 +6,6 @@
 //!
 //! Nobody publishes here directly: code appends to the outbox, and its relay publishes.
 
-mod backoff;
 mod batch;
 mod bus;
 mod handling;

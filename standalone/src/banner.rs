@@ -28,7 +28,8 @@ pub(crate) fn text(facts: &Facts<'_>) -> String {
   GraphQL      {gateway}/graphql
   REST         {gateway}/orders       {gateway}/invoices
   Health       {gateway}/health       {gateway}/orders/health   {gateway}/invoices/health
-  Directly     orders {orders}   invoices {invoices}   bff {bff}   metrics {metrics}/metrics
+  Directly     {orders}/orders       {invoices}/invoices   {bff}/graphql
+  Metrics      {metrics}/metrics
 
   Data         {data} ({samples})
 

@@ -3,7 +3,10 @@
 //! Tests on one broker would otherwise share the queues, whose names are fixed. The host is made and deleted through
 //! the management API: `TEST_BROKER_ADMIN_URL`, or port 15672 of the same machine with the same credentials.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use reqwest::{Client, Method, Response, Url};
 use serde_json::{Value, json};
@@ -43,26 +46,29 @@ impl TestBroker {
         &self.url
     }
 
-    /// Has the broker close every client connection to the virtual host, and waits until it has closed `at_least`.
-    pub async fn close_connections(&self, at_least: usize) {
+    /// The names of the client connections to the virtual host. The list runs a little behind.
+    pub async fn connections(&self) -> BTreeSet<String> {
+        let list = self.path("api/vhosts", &["connections"]);
+        let list: Value = self.call(Method::GET, list, None).await.json().await.expect("a list");
+        let name = |connection: &Value| connection["name"].as_str().map(str::to_owned);
+        list.as_array().into_iter().flatten().filter_map(name).collect()
+    }
+
+    /// Has the broker close `count` client connections, as soon as there are so many. Answers their names.
+    pub async fn close_connections(&self, count: usize) -> BTreeSet<String> {
         let deadline = Instant::now() + Duration::from_secs(30);
-        let mut closed = Vec::new();
-        while closed.len() < at_least {
-            assert!(Instant::now() < deadline, "{} of {at_least} connections closed within 30 s", closed.len());
-            let list = self.path("api/vhosts", &["connections"]);
-            let connections: Value = self.call(Method::GET, list, None).await.json().await.expect("a list");
-            for connection in connections.as_array().into_iter().flatten() {
-                let name = connection["name"].as_str().unwrap_or_default().to_owned();
-                // The list runs behind: a connection that is closed stays on it for a while.
-                if !name.is_empty() && !closed.contains(&name) {
-                    let mut url = self.admin.clone();
-                    url.path_segments_mut().expect("a base").extend(["api", "connections", &name]);
-                    self.call(Method::DELETE, url, None).await;
-                    closed.push(name);
-                }
+        let mut closed = BTreeSet::new();
+        while closed.len() < count {
+            assert!(Instant::now() < deadline, "{} of {count} connections closed within 30 s", closed.len());
+            for name in self.connections().await.difference(&closed.clone()) {
+                let mut url = self.admin.clone();
+                url.path_segments_mut().expect("a base").extend(["api", "connections", name]);
+                self.call(Method::DELETE, url, None).await;
+                closed.insert(name.clone());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        closed
     }
 
     /// `prefix/<vhost>/…` on the management API.

@@ -5,7 +5,12 @@
 //! and its own virtual host, so all of them run side by side. Nothing here sleeps for luck: waiting is always for a
 //! condition, with a deadline.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on says so and fails"
+)]
 
 pub mod broker;
 pub mod database;

@@ -1,5 +1,6 @@
 //! What the other service adds to objects: their invoices to orders, their orders to invoices, one call for all of
-//! them. Each join takes its part of the selection along, so `order { invoice { order { … } } }` goes on level by level.
+//! them. Each join takes its part of the selection along, so `order { invoice { order { … } } }` goes on level by
+//! level.
 
 use async_graphql::ID;
 use futures_util::{FutureExt, future::BoxFuture};
@@ -11,21 +12,23 @@ use crate::{
     subgraph::{Operation, SubgraphError},
 };
 
-/// What a selection on `Order` takes from the invoices service, taken out of it.
+/// Takes out of a selection on `Order` what the invoices service owns. The key that the join needs takes its place.
 pub(super) fn take_invoice(order: &mut Selection) -> Option<Selection> {
-    order.take("invoice")
+    let invoice = order.take("invoice")?;
+    *order = std::mem::take(order).with_value("id");
+    Some(invoice)
 }
 
-/// What a selection on `Invoice` takes from the orders service, taken out of it. The key stays in its place.
+/// Takes out of a selection on `Invoice` what the orders service owns. The key that the join needs takes its place.
 pub(super) fn take_order(invoice: &mut Selection) -> Option<Selection> {
     let order = invoice.take("order")?;
     *invoice = std::mem::take(invoice).with_value("orderId");
     Some(order)
 }
 
-/// An order of an answer, in the service's own terms.
+/// The entity `Order` of the invoices service: all that it knows of an order is the invoice.
 #[derive(serde::Deserialize)]
-struct OrderStub {
+struct InvoicedOrder {
     invoice: Option<Invoice>,
 }
 
@@ -51,9 +54,9 @@ impl Composer {
         }
         let order = take_order(&mut selection);
         let operation = Operation::order_entities(ids, Selection::object().with("invoice", selection));
-        let stubs = self.subgraphs.invoices.entities::<OrderStub>(&operation, ids.len(), self.deadline).await;
+        let entities = self.subgraphs.invoices.entities::<InvoicedOrder>(&operation, ids.len(), self.deadline).await;
         let mut invoices: Vec<_> =
-            stubs.into_iter().map(|stub| stub.map(|stub| stub.and_then(|stub| stub.invoice))).collect();
+            entities.into_iter().map(|entity| entity.map(|order| order.and_then(|order| order.invoice))).collect();
         if let Some(order) = order {
             self.join_orders(invoices.iter_mut().flatten().flatten().collect(), order).await;
         }
@@ -72,7 +75,7 @@ impl Composer {
         async move {
             let (ids, invoices): (Vec<ID>, Vec<&mut Invoice>) =
                 invoices.into_iter().filter_map(|invoice| Some((invoice.order_id.get()?.clone(), invoice))).unzip();
-            let invoice = take_invoice(&mut selection);
+            let invoice = selection.take("invoice");
             selection.take("id");
             let mut orders = self.orders_with(&ids, selection).await;
             for (order, id) in orders.iter_mut().zip(ids) {

@@ -16,7 +16,7 @@ use crate::{
 impl Composer {
     /// One order. Its invoice is asked for at the same time, because the key is known before the order is.
     pub(crate) async fn order(&self, id: ID, mut selection: Selection) -> Result<Option<Order>, SubgraphError> {
-        let invoice = take_invoice(&mut selection);
+        let invoice = selection.take("invoice");
         let operation = Operation::query("order").argument("id", &id).select(selection);
         let order = self.subgraphs.orders.object::<Order>(&operation, self.deadline);
         let Some(invoice) = invoice else { return order.await };
@@ -41,7 +41,7 @@ impl Composer {
         selection: Selection,
     ) -> Result<Option<OrderConnection>, SubgraphError> {
         let mut page = PageSelection::new(selection);
-        let invoice = page.node.as_mut().and_then(take_invoice_for_join);
+        let invoice = page.node.as_mut().and_then(take_invoice);
         let operation = Operation::query("orders")
             .argument("first", &list.first)
             .argument("after", &list.after)
@@ -61,7 +61,7 @@ impl Composer {
         input: CreateOrderInput,
         mut selection: Selection,
     ) -> Result<Option<CreateOrderPayload>, SubgraphError> {
-        let invoice = selection.get_mut("order").and_then(take_invoice_for_join);
+        let invoice = selection.get_mut("order").and_then(take_invoice);
         let operation = Operation::mutation("createOrder").argument("input", &input).select(selection);
         let mut payload = self.subgraphs.orders.object::<CreateOrderPayload>(&operation, self.deadline).await?;
         if let (Some(payload), Some(invoice)) = (&mut payload, invoice) {
@@ -76,7 +76,7 @@ impl Composer {
         id: ID,
         mut selection: Selection,
     ) -> Result<Option<CancelOrderPayload>, SubgraphError> {
-        let invoice = selection.get_mut("order").and_then(take_invoice_for_join);
+        let invoice = selection.get_mut("order").and_then(take_invoice);
         let operation = Operation::mutation("cancelOrder").argument("id", &id).select(selection);
         let mut payload = self.subgraphs.orders.object::<CancelOrderPayload>(&operation, self.deadline).await?;
         if let (Some(payload), Some(invoice)) = (&mut payload, invoice) {
@@ -84,11 +84,4 @@ impl Composer {
         }
         Ok(payload)
     }
-}
-
-/// What is selected of the invoice, with the order's key in its place: the join needs it.
-fn take_invoice_for_join(order: &mut Selection) -> Option<Selection> {
-    let invoice = take_invoice(order)?;
-    *order = std::mem::take(order).with_value("id");
-    Some(invoice)
 }

@@ -7,9 +7,10 @@
 use std::borrow::Cow;
 
 use async_graphql::{
-    ContextSelectionSet, OutputType, Positioned, Result, ServerError, ServerResult, Value, parser::types::Field,
+    ContextSelectionSet, ErrorExtensions, OutputType, Positioned, Result, ServerResult, Value, parser::types::Field,
     registry::Registry,
 };
+use chassis::graphql::ApiError;
 use serde::{Deserialize, Deserializer};
 
 use crate::subgraph::SubgraphError;
@@ -66,17 +67,18 @@ impl<T: OutputType> OutputType for Asked<T> {
         match &self.0 {
             Some(value) => value.resolve(ctx, field).await,
             None => {
-                tracing::error!("the field {} is selected, but it was not fetched", field.node.name.node);
-                Err(ctx.set_error_path(ServerError::new("something went wrong on our side", Some(field.pos))))
+                let cause = format_args!("{} is selected, but it was not fetched", field.node.name.node);
+                Err(ctx.set_error_path(ApiError::internal(&cause).extend().into_server_error(field.pos)))
             }
         }
     }
 }
 
 /// An object of the other service, as it was found when this one was composed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) enum Joined<T> {
     /// Nobody asked for it, so nobody was called.
+    #[default]
     NotAsked,
     /// The service answered: here it is, or there is none.
     Found(Option<Box<T>>),
@@ -93,13 +95,6 @@ impl<T> Joined<T> {
             Self::Found(Some(object)) => Some(Ok(object)),
             Self::Failed(error) => Some(Err(error.to_client())),
         }
-    }
-}
-
-// Not derived: that would ask for `T: Default`.
-impl<T> Default for Joined<T> {
-    fn default() -> Self {
-        Self::NotAsked
     }
 }
 

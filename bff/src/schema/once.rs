@@ -12,7 +12,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use async_graphql::{Context, Name, Result};
+use async_graphql::{Context, ErrorExtensions, Name, Result};
+use chassis::graphql::ApiError;
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -36,8 +37,8 @@ impl RequestState {
         Self { compose, answers: Mutex::default() }
     }
 
-    /// The answer under `key`. `None` if another type is stored there, which validation rules out: fields with the
-    /// same key are the same field.
+    /// The answer under `key`. `None` if another type is stored there, which [`crate::overlap`] rules out: fields with
+    /// the same key are the same field with the same arguments.
     fn answer<T: Send + Sync + 'static>(&self, key: &Name) -> Option<Arc<Answer<T>>> {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = answers.entry(key.clone()).or_insert_with(|| Arc::new(Answer::<T>::new()));
@@ -58,7 +59,7 @@ where
     };
     let key = &ctx.item.node.response_key().node;
     let Some(answer) = state.answer::<T>(key) else {
-        return Some(Err(format!("{key:?} is used for two different fields").into()));
+        return Some(Err(ApiError::internal(&format_args!("{key} stands for two different fields")).extend()));
     };
     let fetched = answer.get_or_init(|| async {
         let found = fetch(state.compose.clone(), whole_selection(ctx, key)).await;

@@ -43,7 +43,7 @@ impl<T: OutputType> Default for Edge<T> {
     }
 }
 
-/// Where a page begins and ends, and whether there is more.
+// Where a page begins and ends, and whether there is more.
 #[derive(Debug, Default, SimpleObject, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct PageInfo {

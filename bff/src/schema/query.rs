@@ -1,5 +1,7 @@
 //! The root fields that read. Each hands its arguments and its selection to the composer and has nothing else to say.
 
+use std::sync::Arc;
+
 use async_graphql::{Context, ID, Object, Result};
 
 use super::{
@@ -7,8 +9,6 @@ use super::{
     once::once,
     order::{Order, OrderConnection, OrderFilter, OrderSort},
 };
-use std::sync::Arc;
-
 use crate::compose::List;
 
 /// How many objects a page has where the client does not say.
@@ -30,7 +30,7 @@ impl Query {
     async fn orders(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many to return, 1 to 100.", default = 20)] first: Option<i32>,
+        #[graphql(desc = "How many to return, 1 to 100.", default_with = "Some(PAGE)")] first: Option<i32>,
         #[graphql(desc = "A cursor from `pageInfo.endCursor`, used with the same `sort`.")] after: Option<String>,
         filter: Option<OrderFilter>,
         #[graphql(default_with = "Some(OrderSort::CreatedAtDesc)")] sort: Option<OrderSort>,
@@ -48,7 +48,7 @@ impl Query {
     async fn invoices(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many to return, 1 to 100.", default = 20)] first: Option<i32>,
+        #[graphql(desc = "How many to return, 1 to 100.", default_with = "Some(PAGE)")] first: Option<i32>,
         #[graphql(desc = "A cursor from `pageInfo.endCursor`, used with the same `sort`.")] after: Option<String>,
         filter: Option<InvoiceFilter>,
         #[graphql(default_with = "Some(InvoiceSort::CreatedAtDesc)")] sort: Option<InvoiceSort>,

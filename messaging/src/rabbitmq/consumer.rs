@@ -8,6 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use chassis::backoff::Throttle;
 use contracts::topology::Queue;
 use futures_util::StreamExt;
 use lapin::{
@@ -29,9 +30,7 @@ use super::{
     link::Link,
 };
 use crate::{
-    Delivery, Handler, Rejection, Verdict,
-    backoff::Throttle,
-    handling,
+    Delivery, Handler, Rejection, Verdict, handling,
     trace::{BatchSpans, destination},
     wire,
 };

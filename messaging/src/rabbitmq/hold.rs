@@ -6,12 +6,11 @@
 
 use std::{future::Future, time::Duration};
 
+use chassis::backoff::{Backoff, Throttle};
 use contracts::topology::Queue;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-
-use crate::backoff::{Backoff, Throttle};
 
 /// How long a batch is held. Well below the broker's own patience of half an hour.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -60,7 +59,7 @@ impl<'a> Hold<'a> {
         tokio::select! {
             () = self.stop.cancelled() => Err(End::Stopped),
             reason = over => Err(End::Broken(reason)),
-            () = sleep(self.pauses.next()) => Ok(()),
+            () = sleep(self.pauses.next_pause()) => Ok(()),
         }
     }
 }

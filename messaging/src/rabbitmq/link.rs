@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use super::{generation::Generation, topology::Topology, uri::address};
-use crate::backoff::{Backoff, Throttle};
+use chassis::backoff::{Backoff, Throttle};
 
 /// How often the connection is looked at, in case that its end produced no event.
 const LOOK: Duration = Duration::from_millis(500);
@@ -139,30 +139,31 @@ struct Supervisor {
 impl Supervisor {
     async fn run(self) {
         let mut pauses = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
-        let (mut losses, mut successes) = (Throttle::default(), Throttle::default());
+        let mut losses = Throttle::default();
+        // Every loss that was written into the log gets its recovery written too, and no other does.
+        let mut announce = true;
         loop {
-            let began = Instant::now();
-            let Some(reason) = self.generation(&mut successes).await else { break };
-            if began.elapsed() >= SETTLED {
+            let Some((reason, lasted)) = self.generation(&mut announce).await else { break };
+            if lasted >= SETTLED {
                 pauses.reset();
                 losses.reset();
-                successes.reset();
             }
             if losses.is_due() {
+                announce = true;
                 let (role, address) = (self.role, address(&self.uri));
                 warn!(role, "no connection to RabbitMQ at {address} for {role}: {reason}");
             }
             self.state.send_replace(State::Down(reason));
             tokio::select! {
                 () = self.stop.cancelled() => break,
-                () = sleep(pauses.next()) => {}
+                () = sleep(pauses.next_pause()) => {}
             }
         }
         self.state.send_replace(State::Down("the bus is closed".to_owned()));
     }
 
-    /// Lives through one generation. Answers why it ended; `None` when it was told to stop.
-    async fn generation(&self, successes: &mut Throttle) -> Option<String> {
+    /// Lives through one generation. Answers why it ended and how long it was up; `None` when it was told to stop.
+    async fn generation(&self, announce: &mut bool) -> Option<(String, Duration)> {
         let name = format!("tandem {}", self.role);
         let started = tokio::select! {
             () = self.stop.cancelled() => return None,
@@ -170,13 +171,13 @@ impl Supervisor {
         };
         let generation = match started {
             Ok(generation) => Arc::new(generation),
-            Err(broken) => return Some(broken.to_string()),
+            Err(broken) => return Some((broken.to_string(), Duration::ZERO)),
         };
-        // Not every one of a connection that comes and goes all the time.
-        if successes.is_due() {
+        if std::mem::take(announce) {
             let (role, address) = (self.role, address(&self.uri));
             info!(role, "connected to RabbitMQ at {address} for {role}");
         }
+        let since = Instant::now();
         self.state.send_replace(State::Up { generation: Arc::clone(&generation), blocked: None });
         let ended = tokio::select! {
             () = self.stop.cancelled() => None,
@@ -187,8 +188,9 @@ impl Supervisor {
         if let Some(reason) = &ended {
             self.state.send_replace(State::Down(reason.clone()));
         }
+        let lasted = since.elapsed();
         generation.close().await;
-        ended
+        ended.map(|reason| (reason, lasted))
     }
 
     /// Follows a generation to its end, and the broker's moods on the way. Answers why it ended.

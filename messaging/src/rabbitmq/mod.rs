@@ -20,10 +20,11 @@ mod uri;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chassis::backoff::Throttle;
 use contracts::topology::Queue;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{BusStatus, EventBus, Handler, Publisher, Subscription, backoff::Throttle};
+use crate::{BusStatus, EventBus, Handler, Publisher, Subscription};
 use confirm::ConfirmedPublisher;
 use consumer::Consumer;
 use link::Link;

@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "helpers of tests are tests too")]
 
-mod broker;
 mod bus_contract;
 mod rabbitmq;
 mod support;

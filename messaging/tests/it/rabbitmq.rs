@@ -20,12 +20,10 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use messaging::{BusStatus, EventBus, Outcome, rabbitmq::RabbitMq};
+use testkit::TestBroker;
 use uuid::Uuid;
 
-use crate::{
-    broker::TestBroker,
-    support::{Recorder, event, events, eventually, relay, relay_with, within},
-};
+use crate::support::{Recorder, event, events, eventually, relay, relay_with, within};
 
 /// A bus and a plain client on a virtual host of their own.
 pub(crate) struct RabbitWorld {

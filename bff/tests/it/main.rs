@@ -1,0 +1,14 @@
+//! The API as a client meets it: real HTTP in front and behind. The services are small stand-ins that record what
+//! they are asked and fail on demand; the real ones are met in the journeys of `standalone`.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests too")]
+
+mod calls;
+mod deadlines;
+mod failures;
+mod life;
+mod merging;
+mod mutations;
+mod schema;
+mod service;
+mod world;
