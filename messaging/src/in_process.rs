@@ -135,7 +135,7 @@ async fn subscriber(
             .map(|delivery| destination(EXCHANGE, delivery.event.event_type.as_str(), queue.name))
             .collect();
         let spans = BatchSpans::open(SYSTEM, queue, &batch, &destinations);
-        let settled = handling::handle(&handler, &batch, spans.handler()).await;
+        let settled = handling::handle(&handler, &spans.within(&batch), spans.handler()).await;
         match &settled {
             Ok(verdicts) => {
                 for (index, (delivery, verdict)) in batch.iter().zip(verdicts).enumerate() {

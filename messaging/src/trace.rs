@@ -4,7 +4,7 @@
 //! Publishing and processing hang their spans under that context, so that the trace of a request goes on even when
 //! days and a restart lie in between.
 
-use chassis::propagation::{add_link, set_parent};
+use chassis::propagation::{add_link, set_parent, trace_context_of};
 use contracts::{EventEnvelope, topology::EXCHANGE, topology::Queue};
 use tracing::{Span, debug, info_span, warn};
 
@@ -77,6 +77,19 @@ impl BatchSpans {
     /// Where the handler runs.
     pub(crate) fn handler(&self) -> &Span {
         &self.handler
+    }
+
+    /// The batch as the handler gets it: what a delivery causes hangs under the span of that delivery, and so in its
+    /// trace, also where one transaction serves many. Without tracing the stored context goes on as it is.
+    pub(crate) fn within(&self, batch: &[Delivery]) -> Vec<Delivery> {
+        let mut batch = batch.to_vec();
+        for (delivery, span) in batch.iter_mut().zip(&self.deliveries) {
+            let context = trace_context_of(span);
+            if context.traceparent.is_some() {
+                delivery.event.trace_context = context;
+            }
+        }
+        batch
     }
 
     /// Writes into the handler's span why the batch was not settled.
@@ -249,6 +262,22 @@ mod tests {
         assert_eq!(batch.name, "process orders");
         assert_eq!(linked_trace_ids(batch), ["a".repeat(32), "b".repeat(32)]);
         assert!(!["a".repeat(32), "b".repeat(32)].contains(&trace_id(batch)));
+    }
+
+    #[test]
+    fn what_a_delivery_causes_hangs_under_its_span() {
+        let mut contexts = Vec::new();
+        let spans = spans_of(|| {
+            let batch = [event('a'), event('b')].map(|event| Delivery { event, redelivered: false });
+            let destinations = vec![String::new(); 2];
+            let within = BatchSpans::open("rabbitmq", &ORDERS, &batch, &destinations).within(&batch);
+            contexts.extend(within.into_iter().filter_map(|delivery| delivery.event.trace_context.traceparent));
+        });
+        for (span, context) in spans.iter().zip(&contexts) {
+            let expected = format!("00-{}-{}-01", trace_id(span), span.span_context.span_id());
+            assert_eq!(*context, expected);
+        }
+        assert_eq!(contexts.len(), 2);
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Consumer {
         let mut hold = Hold::new(self.queue, &self.stop, &mut self.complaints);
         loop {
             let spans = BatchSpans::open(SYSTEM, self.queue, &batch.valid, &batch.destinations);
-            match handling::handle(&self.handler, &batch.valid, spans.handler()).await {
+            match handling::handle(&self.handler, &spans.within(&batch.valid), spans.handler()).await {
                 Ok(verdicts) => {
                     for (index, (delivery, verdict)) in batch.valid.iter().zip(&verdicts).enumerate() {
                         spans.record_verdict(index, delivery, verdict);
