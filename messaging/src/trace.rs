@@ -4,6 +4,8 @@
 //! Publishing and processing hang their spans under that context, so that the trace of a request goes on even when
 //! days and a restart lie in between.
 
+use std::sync::Arc;
+
 use chassis::propagation::{add_link, set_parent, trace_context_of};
 use contracts::{EventEnvelope, topology::EXCHANGE, topology::Queue};
 use tracing::{Span, debug, info_span, warn};
@@ -81,7 +83,7 @@ impl BatchSpans {
 
     /// The batch as the handler gets it: what a delivery causes hangs under the span of that delivery, and so in its
     /// trace, also where one transaction serves many. Without tracing the stored context goes on as it is.
-    pub(crate) fn within(&self, batch: &[Delivery]) -> Vec<Delivery> {
+    pub(crate) fn within(&self, batch: &[Delivery]) -> Arc<[Delivery]> {
         let mut batch = batch.to_vec();
         for (delivery, span) in batch.iter_mut().zip(&self.deliveries) {
             let context = trace_context_of(span);
@@ -89,7 +91,7 @@ impl BatchSpans {
                 delivery.event.trace_context = context;
             }
         }
-        batch
+        batch.into()
     }
 
     /// Writes into the handler's span why the batch was not settled.
@@ -165,7 +167,7 @@ pub(crate) fn destination(exchange: &str, routing_key: &str, queue: &str) -> Str
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use bytes::Bytes;
     use contracts::{EventType, TraceContext, event_id, topology::ORDERS};
@@ -271,7 +273,7 @@ mod tests {
             let batch = [event('a'), event('b')].map(|event| Delivery { event, redelivered: false });
             let destinations = vec![String::new(); 2];
             let within = BatchSpans::open("rabbitmq", &ORDERS, &batch, &destinations).within(&batch);
-            contexts.extend(within.into_iter().filter_map(|delivery| delivery.event.trace_context.traceparent));
+            contexts.extend(within.iter().filter_map(|delivery| delivery.event.trace_context.traceparent.clone()));
         });
         for (span, context) in spans.iter().zip(&contexts) {
             let expected = format!("00-{}-{}-01", trace_id(span), span.span_context.span_id());
