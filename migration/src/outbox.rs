@@ -21,6 +21,7 @@ enum Outbox {
     OccurredAt,
     Attempts,
     LastError,
+    RetryAt,
     ParkedAt,
 }
 
@@ -48,6 +49,7 @@ pub(crate) async fn create(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(timestamp_with_time_zone(Outbox::OccurredAt))
                 .col(integer(Outbox::Attempts).default(0))
                 .col(text_null(Outbox::LastError))
+                .col(timestamp_with_time_zone_null(Outbox::RetryAt))
                 .col(timestamp_with_time_zone_null(Outbox::ParkedAt))
                 .to_owned(),
         )

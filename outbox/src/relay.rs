@@ -14,7 +14,8 @@ use contracts::EventEnvelope;
 use messaging::{EventBus, Outcome, PublishError, Publisher};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExprTrait, QueryFilter,
-    QueryOrder, QuerySelect, Statement, TransactionTrait, sea_query::Expr,
+    QueryOrder, QuerySelect, Statement, TransactionTrait,
+    sea_query::{Expr, SimpleExpr},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -26,8 +27,9 @@ const WINDOW: usize = 1000;
 const LANES_PER_PASS: usize = 8;
 /// Relays of a process on PostgreSQL: while one waits for the broker, the other reads.
 const RELAYS: usize = 2;
-/// A refused event is parked after this many attempts.
-const MAX_ATTEMPTS: i32 = 10;
+/// When a refused event is tried again: after the first pause, doubled with each attempt, up to the second. It is
+/// never given up for this: a full or missing queue is an outage of the broker, and outages end.
+const REFUSED: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
 /// How often to look without being woken: at first, and after a while without events. Commits of this process wake
 /// the relay at once; the poll finds what a crashed process left behind.
 const POLL: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
@@ -60,13 +62,6 @@ impl Relay {
     }
 }
 
-/// What a pass did.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Pass {
-    accepted: usize,
-    refused: usize,
-}
-
 #[derive(Debug, thiserror::Error)]
 enum PassError {
     #[error("the database: {0}")]
@@ -97,23 +92,16 @@ impl Worker {
             woken.as_mut().enable();
             // A pass is not interrupted: its window is bounded by the publisher's deadline.
             let pause = match self.pass().await {
-                Ok(Pass { accepted: 0, refused: 0 }) => {
-                    failing = false;
-                    retry.reset();
-                    poll.next_pause().max(POLL.0 / 2)
-                }
-                Ok(Pass { refused: 0, .. }) => {
-                    failing = false;
-                    retry.reset();
-                    poll.reset();
-                    continue;
-                }
-                Ok(Pass { refused, .. }) => {
-                    tracing::warn!(refused, "the bus refused {refused} events of {}", outbox.source());
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = tokio::time::sleep(retry.next_pause()) => continue,
+                Ok(done) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("events of {} leave again", outbox.source());
                     }
+                    retry.reset();
+                    if done {
+                        poll.reset();
+                        continue;
+                    }
+                    poll.next_pause().max(POLL.0 / 2)
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
@@ -133,14 +121,15 @@ impl Worker {
         }
     }
 
-    async fn pass(&mut self) -> Result<Pass, PassError> {
+    /// Publishes one window. False when there was nothing to publish.
+    async fn pass(&mut self) -> Result<bool, PassError> {
         match self.outbox.db().get_database_backend() {
             DbBackend::Postgres => self.pass_with_lanes().await,
             _ => self.pass_alone().await,
         }
     }
 
-    async fn pass_with_lanes(&mut self) -> Result<Pass, PassError> {
+    async fn pass_with_lanes(&mut self) -> Result<bool, PassError> {
         let transaction = self.outbox.db().begin().await?;
         // A process that is frozen while it holds lanes loses them by the server's clock; its commit then fails.
         transaction
@@ -149,30 +138,31 @@ impl Worker {
         let lanes = lock_lanes(&transaction).await?;
         if lanes.is_empty() {
             transaction.rollback().await?;
-            return Ok(Pass::default());
+            return Ok(false);
         }
         let rows = rows_of(&transaction, &lanes).await?;
         let settled = self.publish(rows).await?;
         settle(&transaction, &settled).await?;
         transaction.commit().await?;
-        Ok(settled.pass())
+        Ok(true)
     }
 
-    async fn pass_alone(&mut self) -> Result<Pass, PassError> {
+    async fn pass_alone(&mut self) -> Result<bool, PassError> {
         let rows = row::Entity::find()
             .filter(row::Column::ParkedAt.is_null())
+            .filter(row::Column::RetryAt.is_null().or(row::Column::RetryAt.lte(contracts::now())))
             .order_by_asc(row::Column::Seq)
             .limit(WINDOW as u64)
             .all(self.outbox.db())
             .await?;
         if rows.is_empty() {
-            return Ok(Pass::default());
+            return Ok(false);
         }
         let settled = self.publish(rows).await?;
         let work = self.outbox.begin().await?;
         settle(work.db(), &settled).await?;
         work.commit().await?;
-        Ok(settled.pass())
+        Ok(true)
     }
 
     async fn publish(&mut self, rows: Vec<row::Model>) -> Result<Settled, PublishError> {
@@ -187,16 +177,15 @@ impl Worker {
                     window.push(event);
                 }
                 // Written by a newer build, and this is the older one of a rolling update.
-                Err(error) => settled.refused.push(Refused { seq, reason: error.to_string(), park: false }),
+                Err(error) => settled.refused.push(Refused { seq, attempts, reason: error.to_string(), park: false }),
             }
         }
         let outcomes = self.publisher.publish(&window).await?;
         for ((seq, attempts), outcome) in sent.into_iter().zip(outcomes) {
             match outcome {
                 Outcome::Accepted => settled.accepted.push(seq),
-                Outcome::Refused { reason, permanent } => {
-                    let park = permanent || attempts + 1 >= MAX_ATTEMPTS;
-                    settled.refused.push(Refused { seq, reason, park });
+                Outcome::Refused { reason, permanent: park } => {
+                    settled.refused.push(Refused { seq, attempts, reason, park });
                 }
             }
         }
@@ -214,16 +203,9 @@ struct Settled {
 #[derive(Debug)]
 struct Refused {
     seq: i64,
+    attempts: i32,
     reason: String,
     park: bool,
-}
-
-impl Settled {
-    fn pass(&self) -> Pass {
-        // A parked row is settled: it must not slow down the others.
-        let refused = self.refused.iter().filter(|refused| !refused.park).count();
-        Pass { accepted: self.accepted.len() + self.refused.len() - refused, refused }
-    }
 }
 
 /// Locks lanes that have events and that nobody else holds, beginning at a random one.
@@ -232,7 +214,8 @@ async fn lock_lanes(transaction: &DatabaseTransaction) -> Result<Vec<i16>, DbErr
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
         "SELECT lane FROM outbox_lane AS free \
-         WHERE EXISTS (SELECT 1 FROM outbox WHERE outbox.lane = free.lane AND outbox.parked_at IS NULL) \
+         WHERE EXISTS (SELECT 1 FROM outbox WHERE outbox.lane = free.lane AND outbox.parked_at IS NULL \
+         AND (outbox.retry_at IS NULL OR outbox.retry_at <= now())) \
          ORDER BY (free.lane + $1) % $2 LIMIT $3 FOR UPDATE SKIP LOCKED",
         [start.into(), i32::from(LANES).into(), (LANES_PER_PASS as i64).into()],
     );
@@ -246,7 +229,8 @@ async fn rows_of(transaction: &DatabaseTransaction, lanes: &[i16]) -> Result<Vec
     let values: Vec<String> = lanes.iter().map(|lane| format!("({lane}::smallint)")).collect();
     let sql = format!(
         "SELECT head.* FROM (VALUES {}) AS held(lane) CROSS JOIN LATERAL (\
-         SELECT * FROM outbox WHERE outbox.lane = held.lane AND outbox.parked_at IS NULL ORDER BY seq LIMIT {}) AS head",
+         SELECT * FROM outbox WHERE outbox.lane = held.lane AND outbox.parked_at IS NULL \
+         AND (outbox.retry_at IS NULL OR outbox.retry_at <= now()) ORDER BY seq LIMIT {}) AS head",
         values.join(","),
         WINDOW / lanes.len(),
     );
@@ -258,16 +242,33 @@ async fn settle(db: &impl ConnectionTrait, settled: &Settled) -> Result<(), DbEr
     if !settled.accepted.is_empty() {
         row::Entity::delete_many().filter(row::Column::Seq.is_in(settled.accepted.iter().copied())).exec(db).await?;
     }
+    // One line a window: a full queue refuses a thousand at a time.
+    if let Some(refused) = settled.refused.iter().find(|refused| !refused.park) {
+        let count = settled.refused.len();
+        tracing::warn!(count, "the bus refused {count} events, they wait; the first: {}", refused.reason);
+    }
     for refused in &settled.refused {
-        let mut update = row::Entity::update_many()
+        let update = row::Entity::update_many()
             .col_expr(row::Column::Attempts, Expr::col(row::Column::Attempts).add(1))
             .col_expr(row::Column::LastError, Expr::value(Some(refused.reason.clone())))
             .filter(row::Column::Seq.eq(refused.seq));
-        if refused.park {
-            tracing::error!(seq = refused.seq, "parked an event: {}", refused.reason);
-            update = update.col_expr(row::Column::ParkedAt, Expr::value(Some(contracts::now())));
-        }
+        let update = if refused.park {
+            tracing::error!(seq = refused.seq, "parked an event that can never be delivered: {}", refused.reason);
+            update.col_expr(row::Column::ParkedAt, Expr::value(Some(contracts::now())))
+        } else {
+            update.col_expr(row::Column::RetryAt, retry_at(db.get_database_backend(), refused.attempts))
+        };
         update.exec(db).await?;
     }
     Ok(())
+}
+
+/// When an event may be tried again after so many attempts. By the server's clock where there is one: replicas read
+/// what others wrote, and their own clocks may differ.
+fn retry_at(backend: DbBackend, attempts: i32) -> SimpleExpr {
+    let pause = REFUSED.0.saturating_mul(1 << attempts.clamp(0, 16)).min(REFUSED.1);
+    match backend {
+        DbBackend::Postgres => Expr::cust_with_values("now() + make_interval(secs => $1)", [pause.as_secs_f64()]),
+        _ => Expr::value(Some(contracts::now() + pause)),
+    }
 }

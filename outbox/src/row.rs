@@ -27,6 +27,8 @@ pub struct Model {
     pub occurred_at: DateTimeUtc,
     pub attempts: i32,
     pub last_error: Option<String>,
+    /// The bus refused it, and it is not tried again before.
+    pub retry_at: Option<DateTimeUtc>,
     /// When the relay gave up on it. It is kept for an operator, never dropped.
     pub parked_at: Option<DateTimeUtc>,
 }

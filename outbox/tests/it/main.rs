@@ -142,6 +142,25 @@ async fn an_event_waits_until_the_bus_has_accepted_it() {
     assert!(bench.state.lock().unwrap().windows >= 4);
 }
 
+/// A full queue refuses again and again; no number of refusals makes an event somebody's work, and meanwhile others
+/// overtake it.
+#[tokio::test]
+async fn a_refused_event_is_tried_again_and_never_given_up() {
+    let bench = Bench::new(&[Answer::Refuse { permanent: false }; 3]).await;
+    let refused = Uuid::now_v7();
+    bench.publish(refused, 1).await;
+    let relay = Relay::start(&bench.outbox, &bench.bus);
+    eventually("it was refused three times", || async {
+        (bench.state.lock().unwrap().script.is_empty()).then_some(())
+    })
+    .await;
+    let other = Uuid::now_v7();
+    bench.publish(other, 1).await;
+    bench.drained().await;
+    relay.stop().await;
+    assert_eq!(bench.accepted(), [(other, 1), (refused, 1)]);
+}
+
 #[tokio::test]
 async fn what_can_never_be_delivered_is_parked_and_does_not_stop_the_rest() {
     let bench = Bench::new(&[Answer::Refuse { permanent: true }]).await;
