@@ -15,9 +15,9 @@ usage() {
 Usage: ./dev.sh --local [OPTIONS]
 
   --data DIR            databases, broker and logs (default: data/local)
-  --orders-port PORT    default 3333
-  --invoices-port PORT  default 3334
-  --bff-port PORT       default 4000; 0 takes a free port, for each of the three
+  --orders-port PORT    default: 3333; 0 takes a free one, also below
+  --invoices-port PORT  default: 3334
+  --bff-port PORT       default: 4000
   --release             build and run optimized programs
   --no-build            run what was built before
   --help                this text
@@ -120,8 +120,8 @@ refuse_busy_ports() {
 }
 
 refuse_half_given_servers() {
-    if [[ -n ${ORDERS_DATABASE_URL:-} && -z ${INVOICES_DATABASE_URL:-} ]] ||
-        [[ -z ${ORDERS_DATABASE_URL:-} && -n ${INVOICES_DATABASE_URL:-} ]]; then
+    if [[ -n ${ORDERS_DATABASE_URL:-} && -z ${INVOICES_DATABASE_URL:-} ||
+        -z ${ORDERS_DATABASE_URL:-} && -n ${INVOICES_DATABASE_URL:-} ]]; then
         refuse 'give both ORDERS_DATABASE_URL and INVOICES_DATABASE_URL, or none of them'
     fi
 }
@@ -198,10 +198,7 @@ url_of() {
 
 # Renamed into place, so that whoever waits for the file finds it complete. It may hold passwords.
 write_endpoints() {
-    (
-        umask 077
-        cat >"$data/endpoints.json.new"
-    ) <<JSON
+    (umask 077 && cat >"$data/endpoints.json.new") <<JSON
 {
   "ordersUrl": "$(url_of "$orders_port")",
   "invoicesUrl": "$(url_of "$invoices_port")",

@@ -44,9 +44,20 @@ main() {
         esac
         shift
     done
+    if [[ -n ${TEST_DATABASE_URL:-} && -z ${TEST_BROKER_URL:-} || -z ${TEST_DATABASE_URL:-} && -n ${TEST_BROKER_URL:-} ]]; then
+        complain 'give both TEST_DATABASE_URL and TEST_BROKER_URL, or none of them'
+        exit 2
+    fi
     local -a cargo_test=(cargo test --workspace --locked "$@")
 
+    # Temporary files of every step go here, so that nothing is left of one that is interrupted either. The servers,
+    # which are other users when this is root, pass through it to their own folders.
+    data=$(mktemp -d -t tandem-test.XXXXXX)
+    chmod go+x "$data"
+    export TMPDIR=$data
+
     trap finish EXIT
+    trap 'interrupt 129' HUP
     trap 'interrupt 130' INT
     trap 'interrupt 143' TERM
 
@@ -72,12 +83,11 @@ main() {
 # Exports TEST_DATABASE_URL, TEST_BROKER_URL and TEST_BROKER_ADMIN_URL; starts what was not given.
 provide_servers() {
     local started=$SECONDS
-    if [[ -n ${TEST_DATABASE_URL:-} && -n ${TEST_BROKER_URL:-} ]]; then
+    if [[ -n ${TEST_DATABASE_URL:-} ]]; then
         export TEST_BROKER_ADMIN_URL=${TEST_BROKER_ADMIN_URL:-$(admin_url_of "$TEST_BROKER_URL")}
         return 0
     fi
     ensure_servers || return
-    data=$(mktemp -d -t tandem-test.XXXXXX)
     mkdir "$data/logs"
     lock_ports
     if ! { start_postgres "$data" disposable && start_rabbitmq "$data"; }; then
@@ -103,13 +113,21 @@ check_contracts() {
         skip 'contracts' 'npm is not installed'
         return
     fi
-    step 'contracts: packages' npm --prefix contracts ci --no-audit --no-fund
+    step 'contracts: packages' install_contract_packages
     step 'contracts: composition' npm --prefix contracts run --silent test:composition
     if ensure_servers; then
         step 'contracts: a plain Node client' npm --prefix contracts run --silent test:amqplib
     else
         skip 'contracts: a plain Node client' 'PostgreSQL or RabbitMQ are not installed here'
     fi
+}
+
+# Only when they are not there or not current, and under a lock: runs in one checkout share the folder.
+install_contract_packages() {
+    exec {CONTRACTS_LOCK}<contracts
+    flock "$CONTRACTS_LOCK"
+    [[ contracts/node_modules/.package-lock.json -nt contracts/package-lock.json ]] ||
+        npm --prefix contracts ci --no-audit --no-fund
 }
 
 check_scripts() {
@@ -167,16 +185,18 @@ interrupt() {
     if [[ -n $step_pid ]]; then
         kill -TERM -- "-$step_pid" 2>/dev/null || true
         wait "$step_pid" 2>/dev/null || true
+        # What it had started may need a moment more, a ./dev.sh for example.
+        wait_until 20 is_gone "-$step_pid" || true
     fi
     exit "$1"
 }
 
 finish() {
     local status=$?
-    trap '' INT TERM
+    trap '' HUP INT TERM
     stop_rabbitmq KILL
     stop_postgres
-    [[ -z $data ]] || rm -rf "$data"
+    rm -rf "$data"
 
     printf '\n%-34s %-8s %7s\n' step result seconds
     local row name result seconds remark

@@ -84,8 +84,9 @@ launch() {
     LAUNCHED=$!
 }
 
+# A process, or with a minus before the id a process group.
 is_running() {
-    kill -0 "$1" 2>/dev/null
+    kill -0 -- "$1" 2>/dev/null
 }
 
 is_gone() {
@@ -93,11 +94,11 @@ is_gone() {
 }
 
 # stop_process PID [SIGNAL]: waits for the end, by force when the deadline has passed. An empty PID is nothing to stop.
-# Without the standard error, where the shell would announce a killed process by its whole command line.
 stop_process() {
     local pid=$1 signal=${2:-TERM}
     [[ -n $pid ]] || return 0
     kill -s "$signal" "$pid" 2>/dev/null || true
+    # Silent: the shell would announce a killed process by its whole command line.
     if ! wait_until "$SERVER_DEADLINE_SECONDS" is_gone "$pid" 2>/dev/null; then
         complain "process $pid ignores $signal, killing it"
         kill -s KILL "$pid" 2>/dev/null || true
@@ -144,14 +145,14 @@ server_folder() {
 
 # --- Installation ------------------------------------------------------------------------------------------------
 
-# The folder of PostgreSQL's programs; the newest where there are several.
+# The folder of PostgreSQL's programs; the newest where there are several. Debian keeps them out of PATH.
 postgres_programs() {
     local folder newest=''
-    for folder in $(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V); do
-        [[ -x $folder/initdb ]] && newest=$folder
+    for folder in $(printf '%s\n' /usr/lib/postgresql/*/bin | sort --version-sort); do
+        [[ ! -x $folder/initdb ]] || newest=$folder
     done
     if [[ -z $newest ]] && command -v initdb >/dev/null; then
-        newest=$(dirname "$(command -v initdb)")
+        newest=$(dirname "$(realpath "$(command -v initdb)")")
     fi
     [[ -n $newest ]] && echo "$newest"
 }
@@ -232,8 +233,7 @@ start_postgres() {
     launch postgres "$folder" "$log" "$programs/postgres" -D data -p "$port" "${options[@]}"
     POSTGRES_PID=$LAUNCHED
     POSTGRES_URL=postgres://postgres@127.0.0.1:$port/postgres
-    await_server PostgreSQL "$POSTGRES_PID" "$log" \
-        "$programs/pg_isready" --quiet --dbname "$POSTGRES_URL"
+    await_server PostgreSQL "$POSTGRES_PID" "$log" "$programs/pg_isready" --quiet --dbname "$POSTGRES_URL"
 }
 
 # create_database NAME, unless it is there.
@@ -298,8 +298,7 @@ CONF
     BROKER_AUTHORITY=guest:guest@127.0.0.1:$port
     BROKER_ADMIN_URL=http://guest:guest@127.0.0.1:$admin_port
     # The management API comes up before the listener: ask it for the listener.
-    await_server RabbitMQ "$BROKER_PID" "$log" \
-        request "$BROKER_ADMIN_URL/api/health/checks/port-listener/$port"
+    await_server RabbitMQ "$BROKER_PID" "$log" request "$BROKER_ADMIN_URL/api/health/checks/port-listener/$port"
 }
 
 # create_virtual_host NAME: its queues are quorum queues unless declared otherwise, so that clients can declare them
