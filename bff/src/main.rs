@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 /// Orders and invoices as one GraphQL API.
 #[derive(Parser)]
-#[command(name = "bff", version)]
+#[command(name = "bff", version, after_help = chassis::telemetry::ENVIRONMENT_HELP)]
 struct Arguments {
     #[command(flatten)]
     config: bff::Config,
@@ -26,13 +26,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    chassis::service::exit_code(run(Arguments::parse()).await)
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {

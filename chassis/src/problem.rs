@@ -84,12 +84,14 @@ impl Problem {
 
     /// 404: there is nothing under this path.
     pub fn no_such_path() -> Self {
-        Self::new(StatusCode::NOT_FOUND).detail("there is nothing under this path")
+        Self::new(StatusCode::NOT_FOUND).code("NOT_FOUND").detail("there is nothing under this path")
     }
 
     /// 405: the path exists, but not with this method. The `Allow` header says which do.
     pub fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED).detail("the path does not know this method; see the Allow header")
+        Self::new(StatusCode::METHOD_NOT_ALLOWED)
+            .code("METHOD_NOT_ALLOWED")
+            .detail("the path does not know this method; see the Allow header")
     }
 
     /// 503: what the answer needs is away for the moment. The cause goes to the log, never to the client.

@@ -4,7 +4,7 @@
 //! runs beside them (consumers, relay, pool). What is not finished is safe: unacknowledged messages come again, and
 //! outbox rows wait.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, io::Write, pin::Pin, process::ExitCode, sync::Arc};
 
 use axum::Router;
 use tokio::{signal::unix::SignalKind, task::JoinHandle};
@@ -83,6 +83,17 @@ impl RunningService {
     pub async fn run_until_signal(self) {
         termination().await;
         self.stop().await;
+    }
+}
+
+/// The end of a `main`: a failure is one line on stderr, for people; a start that fails is not an event to log.
+pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

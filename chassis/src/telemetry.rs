@@ -33,6 +33,17 @@ const OUR_CRATES: [&str; 8] = ["bff", "chassis", "invoices", "messaging", "order
 /// every table that is there already.
 const QUIET: &str = "lapin=off,sea_orm_migration=warn";
 
+/// For the end of `--help`: what is read from the environment under its standard name.
+pub const ENVIRONMENT_HELP: &str = "\
+Environment, besides the variables above:
+  RUST_LOG                     What is logged, e.g. info or messaging=debug
+  NO_COLOR                     No colours on a terminal
+  OTEL_EXPORTER_OTLP_ENDPOINT  Where spans go by OTLP/HTTP, e.g. http://localhost:4318; unset: nowhere
+  OTEL_TRACES_EXPORTER         otlp or none
+  OTEL_PROPAGATORS             tracecontext,baggage, or none
+  OTEL_SDK_DISABLED            true: no spans and no trace ids at all
+  OTEL_*                       The others as in the OpenTelemetry specification";
+
 /// How long the last spans may take to leave when the process ends.
 const FLUSH: Duration = Duration::from_secs(5);
 

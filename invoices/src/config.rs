@@ -9,7 +9,7 @@ use crate::invoice::AmountLimit;
 
 /// The invoices service.
 #[derive(Debug, Parser)]
-#[command(version, about, mut_arg("port", |port| port.default_value("3334")), subcommand_negates_reqs = true)]
+#[command(version, about = "Issues an invoice for every order, takes payments, voids and refunds", after_help = chassis::telemetry::ENVIRONMENT_HELP, mut_arg("port", |port| port.default_value("3334")), subcommand_negates_reqs = true)]
 pub struct Config {
     /// Where it listens.
     #[command(flatten)]

@@ -25,6 +25,10 @@ impl Handler for NewOrders {
         }
         Ok(verdicts)
     }
+
+    async fn is_available(&self) -> bool {
+        self.0.is_available().await
+    }
 }
 
 /// The handler of the queue `invoices.order-canceled`.
@@ -39,5 +43,9 @@ impl Handler for CanceledOrders {
             self.0.cancel(&orders).await.map_err(|e| DbFailure::into_handle_error(&e))?;
         }
         Ok(verdicts)
+    }
+
+    async fn is_available(&self) -> bool {
+        self.0.is_available().await
     }
 }

@@ -1,6 +1,6 @@
 //! The invoices service as a process of its own, on PostgreSQL and RabbitMQ.
 
-use std::sync::Arc;
+use std::{io::Write, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use clap::Parser;
@@ -8,17 +8,25 @@ use invoices::{Config, config::Command};
 use messaging::{EventBus, rabbitmq::RabbitMq};
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let config = Config::parse();
+async fn main() -> ExitCode {
+    chassis::service::exit_code(run(Config::parse()).await)
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(Command::Schema) = config.command {
-        use std::io::Write;
         return Ok(write!(std::io::stdout(), "{}", invoices::graphql::sdl())?);
     }
     let telemetry = chassis::telemetry::init(invoices::NAME, &config.telemetry)?;
     let broker_url = config.broker_url.as_deref().context("BROKER_URL is not set")?;
     let bus: Arc<dyn EventBus> = Arc::new(RabbitMq::connect(broker_url).context("BROKER_URL")?);
-    invoices::start(config, Arc::clone(&bus)).await?.run_until_signal().await;
+    let result = match invoices::start(config, Arc::clone(&bus)).await {
+        Ok(service) => {
+            service.run_until_signal().await;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
     bus.close().await;
     telemetry.shutdown().await;
-    Ok(())
+    result
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use contracts::{
     Event, InvoiceIssued, InvoicePaid, InvoiceRefunded, InvoiceRejected, InvoiceVoided, OrderCanceled, OrderCreated,
     TraceContext,
@@ -78,6 +79,11 @@ impl InvoiceService {
         Self { outbox, limit }
     }
 
+    /// Whether the database answers.
+    pub(crate) async fn is_available(&self) -> bool {
+        self.outbox.is_available().await
+    }
+
     /// Issues the invoices of a batch of orders, in one transaction. A duplicate changes no row, so it emits no
     /// event. Answers the rejections, by their place in the batch.
     pub(crate) async fn issue(&self, orders: &[Decoded<'_, OrderCreated>]) -> Result<Vec<(usize, Rejection)>, DbErr> {
@@ -107,7 +113,7 @@ impl InvoiceService {
                 {
                     row.status = status;
                     row.content = Some(content_of(&order.event));
-                    row.updated_at = contracts::now();
+                    row.updated_at = work.now();
                     filled.push(*order_id);
                 }
             }
@@ -141,7 +147,7 @@ impl InvoiceService {
         for mut row in entity::lock_by_orders(work.db(), first.keys().copied()).await?.into_values() {
             let (after, emitted) = saga::step(row.state(), Input::OrderCanceled);
             let (State::Present(status), Some(_)) = (after, emitted) else { continue };
-            row.change(status);
+            row.change(status, work.now());
             publish(&mut work, &row, first.get(&row.order_id).map(|order| order.trace_context()))?;
             changed.push(row);
         }
@@ -158,7 +164,7 @@ impl InvoiceService {
         let mut row = entity::lock(work.db(), id).await?.ok_or(InvoiceError::NotFound)?;
         let (after, emitted) = saga::step(row.state(), Input::Pay);
         if let (State::Present(status), Some(_)) = (after, emitted) {
-            row.change(status);
+            row.change(status, work.now());
             row.paid_at = Some(row.updated_at);
             publish(&mut work, &row, None)?;
             entity::save(work.db(), &[&row]).await?;
@@ -227,10 +233,10 @@ impl InvoiceService {
 }
 
 impl Row {
-    fn change(&mut self, status: InvoiceStatus) {
+    fn change(&mut self, status: InvoiceStatus, now: DateTime<Utc>) {
         self.status = status;
         self.version += 1;
-        self.updated_at = contracts::now();
+        self.updated_at = now;
     }
 }
 

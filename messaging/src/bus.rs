@@ -91,6 +91,10 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// When nothing was committed: the same batch is given again after a pause, never sent round through the queue.
     async fn handle(&self, batch: &[Delivery]) -> Result<Vec<Verdict>, HandleError>;
+
+    /// Whether the store answers. Asked after a batch had to be given back to the broker: as long as it does not,
+    /// consuming would only have messages returned again, and each return counts against the broker's delivery limit.
+    async fn is_available(&self) -> bool;
 }
 
 /// What to do with a delivery.

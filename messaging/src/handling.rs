@@ -104,6 +104,10 @@ mod tests {
         async fn handle(&self, _batch: &[Delivery]) -> Result<Vec<Verdict>, HandleError> {
             (self.answer)(self.calls.fetch_add(1, Ordering::SeqCst))
         }
+
+        async fn is_available(&self) -> bool {
+            true
+        }
     }
 
     /// What comes of an empty batch, and how often the handler was called.

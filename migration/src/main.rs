@@ -1,8 +1,14 @@
 //! Brings a database to the newest schema: `DATABASE_URL=… migration up orders`.
 
-use anyhow::Context;
-use clap::{Parser, Subcommand, ValueEnum};
-use sea_orm_migration::sea_orm::{ConnectOptions, Database};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use migration::Schema;
+use sea_orm_migration::sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
 /// Migrations of the orders and the invoices database.
 #[derive(Parser)]
@@ -10,24 +16,24 @@ use sea_orm_migration::sea_orm::{ConnectOptions, Database};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-
-    /// The database, e.g. postgres://user:password@localhost/orders.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true, default_value = "")]
-    database_url: String,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Apply every migration that is missing.
-    Up {
-        /// Whose database it is.
-        schema: SchemaName,
-    },
+    Up(Target),
     /// List the migrations that are missing; exit code 1 when there are some.
-    Status {
-        /// Whose database it is.
-        schema: SchemaName,
-    },
+    Status(Target),
+}
+
+#[derive(Args)]
+struct Target {
+    /// Whose database it is.
+    schema: SchemaName,
+
+    /// The database: postgres://user:password@host/orders or sqlite://path?mode=rwc.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -36,7 +42,7 @@ enum SchemaName {
     Invoices,
 }
 
-impl From<SchemaName> for migration::Schema {
+impl From<SchemaName> for Schema {
     fn from(name: SchemaName) -> Self {
         match name {
             SchemaName::Orders => Self::Orders,
@@ -46,27 +52,48 @@ impl From<SchemaName> for migration::Schema {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
-    let arguments = Arguments::parse();
-    anyhow::ensure!(!arguments.database_url.is_empty(), "DATABASE_URL is not set: give the database to migrate");
-    let mut options = ConnectOptions::new(&arguments.database_url);
-    options.sqlx_logging(false);
-    let db = Database::connect(options).await.context("cannot connect to DATABASE_URL")?;
-    match arguments.command {
-        Command::Up { schema } => {
-            let schema = schema.into();
-            let missing = migration::pending(&db, schema).await?;
-            migration::up(&db, schema).await?;
-            tracing::info!("the {schema} database is current; applied {}: {missing:?}", missing.len());
-        }
-        Command::Status { schema } => {
-            let missing = migration::pending(&db, schema.into()).await?;
-            if !missing.is_empty() {
-                tracing::warn!("missing: {missing:?}");
-                std::process::exit(1);
-            }
+async fn main() -> ExitCode {
+    match run(Arguments::parse().command).await {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
         }
     }
-    Ok(())
+}
+
+async fn run(command: Command) -> Result<ExitCode> {
+    let mut out = io::stdout();
+    match command {
+        Command::Up(target) => {
+            let (db, schema) = target.open().await?;
+            let missing = migration::pending(&db, schema).await?;
+            migration::up(&db, schema).await?;
+            for name in &missing {
+                writeln!(out, "applied {name}")?;
+            }
+            writeln!(out, "the {schema} database is current")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Status(target) => {
+            let (db, schema) = target.open().await?;
+            let missing = migration::pending(&db, schema).await?;
+            for name in &missing {
+                writeln!(out, "missing {name}")?;
+            }
+            if missing.is_empty() {
+                writeln!(out, "the {schema} database is current")?;
+            }
+            Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+impl Target {
+    async fn open(self) -> Result<(DatabaseConnection, Schema)> {
+        let mut options = ConnectOptions::new(self.database_url);
+        options.sqlx_logging(false);
+        let db = Database::connect(options).await.context("cannot connect to the database of DATABASE_URL")?;
+        Ok((db, self.schema.into()))
+    }
 }

@@ -10,7 +10,7 @@ const DEVELOPMENT_CUSTOMER: &str = "customer-123";
 
 /// The orders service.
 #[derive(Debug, Parser)]
-#[command(version, about, mut_arg("port", |port| port.default_value("3333")), subcommand_negates_reqs = true)]
+#[command(version, about = "Places and cancels orders, and follows what becomes of their invoices", after_help = chassis::telemetry::ENVIRONMENT_HELP, mut_arg("port", |port| port.default_value("3333")), subcommand_negates_reqs = true)]
 pub struct Config {
     /// Where it listens.
     #[command(flatten)]

@@ -53,6 +53,10 @@ impl Handler for InvoiceEvents {
         }
         Ok(verdicts)
     }
+
+    async fn is_available(&self) -> bool {
+        self.0.is_available().await
+    }
 }
 
 fn read(delivery: &Delivery) -> Result<(Uuid, Input), DecodeError> {

@@ -90,13 +90,19 @@ impl OrderService {
         Self { outbox, default_customer }
     }
 
+    /// Whether the database answers.
+    pub(crate) async fn is_available(&self) -> bool {
+        self.outbox.is_available().await
+    }
+
     /// Places an order: the row, its history and `order.created` in one transaction.
     ///
     /// # Errors
     /// [`OrderError::Invalid`], [`OrderError::KeyReused`], or a failure of the database.
     pub async fn place(&self, asked: PlaceOrder) -> Result<Placed, OrderError> {
         let new = NewOrder::check(asked, self.default_customer.as_ref()).map_err(OrderError::Invalid)?;
-        let now = contracts::now();
+        let mut work = self.outbox.begin().await?;
+        let now = work.now();
         let order = Order {
             id: Uuid::now_v7(),
             customer_id: new.customer_id.to_string(),
@@ -108,7 +114,6 @@ impl OrderService {
             created_at: now,
             updated_at: now,
         };
-        let mut work = self.outbox.begin().await?;
         if let Some(key) = &new.idempotency_key {
             let request_hash = hash_of(&new);
             let this = UsedKey { request_hash: request_hash.clone(), order_id: order.id };
@@ -235,15 +240,16 @@ fn apply(
     order.status = after.status;
     order.invoice_status = after.invoice;
     order.version += 1;
-    order.updated_at = contracts::now();
+    order.updated_at = work.now();
     if let Some(event_type) = emitted {
         order.event_no += 1;
         let trace_context = cause.cloned().unwrap_or_else(|| propagation::trace_context_of(&tracing::Span::current()));
-        match event_type {
-            EventType::OrderPaid => {
-                work.publish_in(&trace_context, order.id, order.event_no, &OrderPaid { id: order.id })?;
-            }
-            _ => work.publish_in(&trace_context, order.id, order.event_no, &OrderCanceled { id: order.id })?,
+        let (id, event_no) = (order.id, order.event_no);
+        match order.status {
+            OrderStatus::Paid => work.publish_in(&trace_context, id, event_no, &OrderPaid { id })?,
+            OrderStatus::Canceled => work.publish_in(&trace_context, id, event_no, &OrderCanceled { id })?,
+            // What tells of a pending order is published where it is placed.
+            OrderStatus::Pending => {}
         }
         history.push(HistoryEntry {
             order_id: order.id,

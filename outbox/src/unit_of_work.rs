@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chassis::propagation;
+use chrono::{DateTime, Utc};
 use contracts::{Event, EventEnvelope, TraceContext, event_id, topology};
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, SqliteTransactionMode, TransactionOptions,
@@ -41,6 +42,11 @@ impl Outbox {
         &self.db
     }
 
+    /// Whether the database answers.
+    pub async fn is_available(&self) -> bool {
+        self.db.ping().await.is_ok()
+    }
+
     pub(crate) fn source(&self) -> &'static str {
         self.source
     }
@@ -69,7 +75,8 @@ impl Outbox {
             ..TransactionOptions::default()
         };
         let transaction = self.db.begin_with_options(options).await?;
-        Ok(UnitOfWork { transaction, events: Vec::new(), outbox: self.clone(), _writer: writer })
+        let now = contracts::now();
+        Ok(UnitOfWork { transaction, events: Vec::new(), now, outbox: self.clone(), _writer: writer })
     }
 }
 
@@ -80,6 +87,7 @@ pub struct UnitOfWork {
     // Dropped, and so rolled back, before the writer's turn ends.
     transaction: DatabaseTransaction,
     events: Vec<row::ActiveModel>,
+    now: DateTime<Utc>,
     outbox: Outbox,
     _writer: Option<OwnedMutexGuard<()>>,
 }
@@ -88,6 +96,11 @@ impl UnitOfWork {
     /// The transaction, for statements.
     pub fn db(&self) -> &DatabaseTransaction {
         &self.transaction
+    }
+
+    /// The instant of this transaction: what its rows and its events say of when it happened.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
     }
 
     /// Adds the `event_no`-th event of an aggregate, in the current trace.
@@ -148,7 +161,7 @@ impl UnitOfWork {
             aggregate_id,
             event_no,
             order_id: event.order_id(),
-            occurred_at: contracts::now(),
+            occurred_at: self.now,
             trace_context: propagation::trace_context_of(&span),
             body: Bytes::from(body),
         };

@@ -12,14 +12,14 @@ use invoices::invoice::AmountLimit;
 #[command(
     name = "tandem",
     version,
-    after_help = "Then open http://localhost:8000/graphql or see the README for queries."
+    after_help = chassis::telemetry::ENVIRONMENT_HELP
 )]
 pub struct Config {
     /// Address to listen on: `localhost` (both loopback addresses) or an IP address.
     #[arg(long, env = "HOST", default_value = "localhost", value_name = "ADDR")]
     pub host: String,
 
-    /// Port of the API, with the paths that Kong serves; 0 for any free one.
+    /// Port of everything: /graphql, /orders and /invoices; 0 for any free one.
     #[arg(short, long, env = "PORT", default_value_t = 8000)]
     pub port: u16,
 

@@ -7,14 +7,7 @@ use standalone::Config;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Config::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // One sentence and its causes, for people; a start that fails is not an event to log.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    chassis::service::exit_code(run(Config::parse()).await)
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {

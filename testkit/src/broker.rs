@@ -33,7 +33,10 @@ impl TestBroker {
         let broker = Self { admin: admin_url(&url), vhost, url: url.into() };
 
         let vhost = broker.path("api/vhosts", &[]);
-        broker.call(Method::PUT, vhost, Some(json!({ "default_queue_type": "quorum" }))).await;
+        // Both spellings: RabbitMQ 3.10 knows the second only, and ignores what it does not know.
+        broker
+            .call(Method::PUT, vhost, Some(json!({ "default_queue_type": "quorum", "defaultqueuetype": "quorum" })))
+            .await;
         let user = broker.admin.username().to_owned();
         let permissions = broker.path("api/permissions", &[&user]);
         let all = json!({ "configure": ".*", "write": ".*", "read": ".*" });

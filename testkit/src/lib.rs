@@ -34,6 +34,7 @@ pub fn assert_schema(file: &str, printed: &str) {
     let committed = std::fs::read_to_string(&path).unwrap();
     assert!(
         committed == printed,
-        "contracts/schemas/{file} is not what the code prints; see the difference after UPDATE_SCHEMAS=1 cargo test"
+        "contracts/schemas/{file} is not what the code prints; see the difference after \
+         UPDATE_SCHEMAS=1 cargo test -p orders -p invoices -p bff schema"
     );
 }

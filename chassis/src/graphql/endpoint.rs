@@ -72,6 +72,7 @@ impl MediaType {
             .max_by(|a, b| a.1.total_cmp(&b.1));
         best.map(|(media, _)| media).ok_or_else(|| {
             Problem::new(StatusCode::NOT_ACCEPTABLE)
+                .code("NOT_ACCEPTABLE")
                 .detail("the answer is application/graphql-response+json or application/json")
         })
     }
@@ -158,7 +159,9 @@ async fn run<E: Executor>(
         }
     };
     if method == Method::GET && kind == Some(OperationType::Mutation) {
-        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED).detail("mutations are sent by POST");
+        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED)
+            .code("METHOD_NOT_ALLOWED")
+            .detail("mutations are sent by POST");
         return Ok(([(header::ALLOW, HeaderValue::from_static("POST"))], problem).into_response());
     }
     if kind == Some(OperationType::Subscription) {

@@ -26,7 +26,7 @@ use super::{
     confirm::ConfirmedPublisher,
     dead_letters::parked,
     generation::{Broken, Generation, open_channel, within},
-    hold::{End, Hold},
+    hold::{End, Hold, store_available},
     link::Link,
 };
 use crate::{
@@ -67,6 +67,10 @@ impl Consumer {
                 End::Held(reason) => {
                     let queue = self.queue.name;
                     warn!(queue, "messages of {queue} go back to the queue for now: {reason}");
+                    tokio::select! {
+                        () = self.stop.cancelled() => return,
+                        () = store_available(&*self.handler) => {}
+                    }
                 }
                 End::Broken(reason) => generation.fail(format!("consuming {}: {reason}", self.queue.name)),
             }

@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::Handler;
+
 /// How long a batch is held. Well below the broker's own patience of half an hour.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -64,13 +66,27 @@ impl<'a> Hold<'a> {
     }
 }
 
+/// Resolves when the store of `handler` answers. Consuming before that would return the messages again each minute, and
+/// an outage of an hour would look to the broker like a poisoned queue.
+pub(super) async fn store_available(handler: &dyn Handler) {
+    let mut pauses = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
+    while !handler.is_available().await {
+        sleep(pauses.next_pause()).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
 
     use contracts::topology::ORDERS;
 
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+
     use super::*;
+    use crate::{Delivery, HandleError, Verdict};
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_is_given_back_after_a_minute_of_growing_pauses() {
@@ -97,5 +113,26 @@ mod tests {
         assert_eq!(lost, Err(End::Broken("connection reset".into())));
         stop.cancel();
         assert_eq!(hold.pause("disk full", pending()).await, Err(End::Stopped));
+    }
+
+    /// Has no store for the first three times that it is asked.
+    struct AwayThrice(AtomicUsize);
+
+    #[async_trait]
+    impl Handler for AwayThrice {
+        async fn handle(&self, _: &[Delivery]) -> Result<Vec<Verdict>, HandleError> {
+            Err(HandleError::Unavailable("away".into()))
+        }
+
+        async fn is_available(&self) -> bool {
+            self.0.fetch_add(1, Ordering::SeqCst) >= 3
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn consuming_waits_until_the_store_answers() {
+        let handler = AwayThrice(AtomicUsize::new(0));
+        store_available(&handler).await;
+        assert_eq!(handler.0.load(Ordering::SeqCst), 4);
     }
 }

@@ -139,6 +139,10 @@ impl Handler for Recorder {
         };
         (self.answer)(call, batch)
     }
+
+    async fn is_available(&self) -> bool {
+        true
+    }
 }
 
 /// All of a batch is done.
@@ -175,5 +179,9 @@ impl Handler for Gate {
         self.open.acquire().await.unwrap().forget();
         self.ended.lock().unwrap().extend(batch.iter().map(|delivery| delivery.event.id));
         done(batch)
+    }
+
+    async fn is_available(&self) -> bool {
+        true
     }
 }

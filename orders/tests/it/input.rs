@@ -95,8 +95,8 @@ async fn unknown_paths_methods_and_ids_are_problems_too() {
     let world = World::start().await;
     let url = world.orders_url();
     for (request, status, code) in [
-        (world.http.get(format!("{url}/nothing")), 404, Value::Null),
-        (world.http.delete(format!("{url}/orders")), 405, Value::Null),
+        (world.http.get(format!("{url}/nothing")), 404, json!("NOT_FOUND")),
+        (world.http.delete(format!("{url}/orders")), 405, json!("METHOD_NOT_ALLOWED")),
         (world.http.get(format!("{url}/orders/no-uuid")), 404, json!("ORDER_NOT_FOUND")),
         (world.http.post(format!("{url}/orders/{}/cancel", uuid::Uuid::now_v7())), 404, json!("ORDER_NOT_FOUND")),
         (world.http.get(format!("{url}/orders?limit=0")), 422, json!("INVALID_INPUT")),
