@@ -3,12 +3,12 @@
 mod date_time;
 mod endpoint;
 mod error;
-mod page_info;
+mod page;
 
 pub use date_time::DateTime;
 pub use endpoint::endpoint;
 pub use error::{ApiError, bad_user_input};
-pub use page_info::PageInfo;
+pub use page::{PageInfo, PageRequest};
 
 use async_graphql::SDLExportOptions;
 

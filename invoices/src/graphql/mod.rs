@@ -1,6 +1,7 @@
 //! The GraphQL subgraph of invoices (Federation 2). The schema is a promise: it is built from domain values, never
 //! from rows, and `contracts/schemas/invoices.graphql` is its committed form.
 
+mod loader;
 mod mutation;
 mod query;
 mod types;
@@ -9,8 +10,9 @@ use async_graphql::{EmptySubscription, Schema, dataloader::DataLoader};
 
 use crate::service::{InvoiceError, InvoiceService};
 
+use loader::{ByOrder, InvoiceLoader};
 use mutation::Mutation;
-use query::{ByOrder, InvoiceLoader, Query};
+use query::Query;
 use types::UserError;
 
 /// The executable schema.

@@ -1,51 +1,18 @@
 //! Reading: one invoice, a page of invoices, and the entities for the gateway.
 
-use std::collections::HashMap;
-
-use async_graphql::{
-    Context, Error, ErrorExtensions, ID, Object, Result,
-    dataloader::{DataLoader, Loader},
-};
-use chassis::{
-    cursor,
-    graphql::{ApiError, PageInfo, bad_user_input},
-};
+use async_graphql::{Context, ID, Object, Result, dataloader::DataLoader};
+use chassis::{cursor, graphql::PageRequest};
 use uuid::Uuid;
 
 use super::{
     failure,
+    loader::InvoiceLoader,
     types::{Invoice, InvoiceConnection, InvoiceEdge, InvoiceFilter, InvoiceSort, Order},
 };
 use crate::{
     entity::{Filter, Key},
     service::InvoiceService,
 };
-
-/// Loads invoices by id: all of a request in one statement.
-pub(super) struct InvoiceLoader(pub(super) InvoiceService);
-
-impl Loader<Uuid> for InvoiceLoader {
-    type Value = crate::invoice::Invoice;
-    type Error = Error;
-
-    async fn load(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Self::Value>> {
-        let invoices = self.0.find_many(ids).await.map_err(failure)?;
-        Ok(invoices.into_iter().map(|invoice| (invoice.id, invoice)).collect())
-    }
-}
-
-/// Loads the invoices of orders: those of a page in one statement.
-pub(super) struct ByOrder(pub(super) InvoiceService);
-
-impl Loader<Uuid> for ByOrder {
-    type Value = crate::invoice::Invoice;
-    type Error = Error;
-
-    async fn load(&self, order_ids: &[Uuid]) -> Result<HashMap<Uuid, Self::Value>> {
-        let invoices = self.0.find_by_orders(order_ids).await.map_err(failure)?;
-        Ok(invoices.into_iter().map(|invoice| (invoice.order_id, invoice)).collect())
-    }
-}
 
 /// The root of all reading.
 #[derive(Debug)]
@@ -98,28 +65,15 @@ async fn page(
     filter: Option<InvoiceFilter>,
     sort: Option<InvoiceSort>,
 ) -> Result<InvoiceConnection> {
-    let first = first.unwrap_or(20);
-    let limit = usize::try_from(first)
-        .ok()
-        .filter(|n| (1..=100).contains(n))
-        .ok_or_else(|| bad_user_input(format!("first must be 1 to 100, not {first}")))?;
     let sort = sort.unwrap_or(InvoiceSort::CreatedAtDesc);
-    let has_previous_page = after.is_some();
-    let after: Option<Key> = after
-        .map(|text| cursor::decode(sort.name(), &text))
-        .transpose()
-        .map_err(|e| ApiError::BadCursor(format!("after: {e}")).extend())?;
+    let request = PageRequest::check(first, after, sort.name())?;
     let filter = Filter::try_from(filter.unwrap_or_default())?;
-    let page = ctx.data::<InvoiceService>()?.list(&filter, sort.into(), after, limit).await.map_err(failure)?;
+    let invoices = ctx.data::<InvoiceService>()?;
+    let page = invoices.list(&filter, sort.into(), request.after.clone(), request.limit).await.map_err(failure)?;
 
     let cursors: Vec<String> = page.invoices.iter().map(|i| cursor::encode(sort.name(), &Key::from(i))).collect();
+    let page_info = request.info(&cursors, page.has_next);
     let nodes: Vec<Invoice> = page.invoices.into_iter().map(Invoice::from).collect();
-    let page_info = PageInfo {
-        has_previous_page,
-        has_next_page: page.has_next,
-        start_cursor: cursors.first().cloned(),
-        end_cursor: cursors.last().cloned(),
-    };
     let edges =
         cursors.into_iter().zip(&nodes).map(|(cursor, node)| InvoiceEdge { cursor, node: node.clone() }).collect();
     Ok(InvoiceConnection { nodes, edges, page_info })

@@ -6,7 +6,7 @@ use async_graphql::{
 use chassis::graphql::{DateTime, PageInfo, bad_user_input};
 use uuid::Uuid;
 
-use super::query::ByOrder;
+use super::loader::ByOrder;
 use crate::{
     entity::{Filter, Sort},
     invoice,

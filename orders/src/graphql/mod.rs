@@ -1,6 +1,7 @@
 //! The GraphQL subgraph of orders (Federation 2). The schema is a promise: it is built from domain values, never
 //! from rows, and `contracts/schemas/orders.graphql` is its committed form.
 
+mod loader;
 mod mutation;
 mod query;
 mod types;
@@ -9,8 +10,9 @@ use async_graphql::{EmptySubscription, Schema, dataloader::DataLoader};
 
 use crate::service::{OrderError, OrderService};
 
+use loader::{OrderLoader, TimelineLoader};
 use mutation::Mutation;
-use query::{OrderLoader, Query, TimelineLoader};
+use query::Query;
 use types::UserError;
 
 /// The executable schema.

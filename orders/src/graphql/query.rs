@@ -1,55 +1,18 @@
 //! Reading: one order, a page of orders, and the entity for the gateway.
 
-use std::collections::HashMap;
-
-use async_graphql::{
-    Context, Error, ErrorExtensions, ID, Object, Result,
-    dataloader::{DataLoader, Loader},
-};
-use chassis::{
-    cursor,
-    graphql::{ApiError, PageInfo, bad_user_input},
-};
+use async_graphql::{Context, ID, Object, Result, dataloader::DataLoader};
+use chassis::{cursor, graphql::PageRequest};
 use uuid::Uuid;
 
 use super::{
     failure,
+    loader::OrderLoader,
     types::{Order, OrderConnection, OrderEdge, OrderFilter, OrderSort},
 };
 use crate::{
     entity::{Filter, Key},
-    order::HistoryEntry,
     service::OrderService,
 };
-
-/// Loads orders for `_entities`: all of a request in one statement.
-pub(super) struct OrderLoader(pub(super) OrderService);
-
-impl Loader<Uuid> for OrderLoader {
-    type Value = crate::order::Order;
-    type Error = Error;
-
-    async fn load(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Self::Value>> {
-        let orders = self.0.find_many(ids).await.map_err(failure)?;
-        Ok(orders.into_iter().map(|order| (order.id, order)).collect())
-    }
-}
-
-/// Loads timelines: those of a page in one statement.
-pub(super) struct TimelineLoader(pub(super) OrderService);
-
-impl Loader<Uuid> for TimelineLoader {
-    type Value = Vec<HistoryEntry>;
-    type Error = Error;
-
-    async fn load(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Self::Value>> {
-        let mut timelines: HashMap<Uuid, Self::Value> = HashMap::new();
-        for entry in self.0.timelines(ids).await.map_err(failure)? {
-            timelines.entry(entry.order_id).or_default().push(entry);
-        }
-        Ok(timelines)
-    }
-}
 
 /// The root of all reading.
 #[derive(Debug)]
@@ -96,28 +59,15 @@ async fn page(
     filter: Option<OrderFilter>,
     sort: Option<OrderSort>,
 ) -> Result<OrderConnection> {
-    let first = first.unwrap_or(20);
-    let limit = usize::try_from(first)
-        .ok()
-        .filter(|n| (1..=100).contains(n))
-        .ok_or_else(|| bad_user_input(format!("first must be 1 to 100, not {first}")))?;
     let sort = sort.unwrap_or(OrderSort::CreatedAtDesc);
-    let has_previous_page = after.is_some();
-    let after: Option<Key> = after
-        .map(|text| cursor::decode(sort.name(), &text))
-        .transpose()
-        .map_err(|e| ApiError::BadCursor(format!("after: {e}")).extend())?;
+    let request = PageRequest::check(first, after, sort.name())?;
     let filter = Filter::from(filter.unwrap_or_default());
-    let page = ctx.data::<OrderService>()?.list(&filter, sort.into(), after, limit).await.map_err(failure)?;
+    let orders = ctx.data::<OrderService>()?;
+    let page = orders.list(&filter, sort.into(), request.after.clone(), request.limit).await.map_err(failure)?;
 
     let cursors: Vec<String> = page.orders.iter().map(|o| cursor::encode(sort.name(), &Key::from(o))).collect();
+    let page_info = request.info(&cursors, page.has_next);
     let nodes: Vec<Order> = page.orders.into_iter().map(Order::from).collect();
-    let page_info = PageInfo {
-        has_previous_page,
-        has_next_page: page.has_next,
-        start_cursor: cursors.first().cloned(),
-        end_cursor: cursors.last().cloned(),
-    };
     let edges =
         cursors.into_iter().zip(&nodes).map(|(cursor, node)| OrderEdge { cursor, node: node.clone() }).collect();
     Ok(OrderConnection { nodes, edges, page_info })

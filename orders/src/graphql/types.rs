@@ -7,7 +7,7 @@ use chassis::graphql::{DateTime, PageInfo};
 use contracts::EventType;
 use uuid::Uuid;
 
-use super::query::TimelineLoader;
+use super::loader::TimelineLoader;
 use crate::{
     entity::{Filter, Sort},
     order::{self, HistoryEntry},
