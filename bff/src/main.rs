@@ -5,6 +5,7 @@ use std::{
     process::ExitCode,
 };
 
+use chassis::service::StopDelay;
 use clap::{Parser, Subcommand};
 
 /// Orders and invoices as one GraphQL API.
@@ -13,6 +14,9 @@ use clap::{Parser, Subcommand};
 struct Arguments {
     #[command(flatten)]
     config: bff::Config,
+
+    #[command(flatten)]
+    stop_delay: StopDelay,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -34,7 +38,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(io::stdout().write_all(bff::sdl().as_bytes())?);
     }
     let telemetry = chassis::telemetry::init("bff", &arguments.config.telemetry)?;
-    bff::start(arguments.config).await?.run_until_signal().await;
+    let stop_delay = arguments.stop_delay;
+    bff::start(arguments.config).await?.run_until_signal(stop_delay).await;
     telemetry.shutdown().await;
     Ok(())
 }

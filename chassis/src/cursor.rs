@@ -4,7 +4,11 @@
 //! key, on the index, however many items came or went in the meantime.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Serialize, de::DeserializeOwned};
+use chrono::{DateTime, Datelike, Utc};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, DeserializeOwned},
+};
 
 /// A text that is not one of our cursors, or one of another sort.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +45,19 @@ pub fn decode<K: DeserializeOwned>(sort: &str, cursor: &str) -> Result<K, BadCur
         return Err(BadCursor::OtherSort { made_for: made_for.chars().take(40).collect(), used_with: sort.to_owned() });
     }
     serde_json::from_value(key).map_err(|_| malformed())
+}
+
+/// For the instant of a key: only what a database can hold, since a cursor may have been made by hand.
+///
+/// # Errors
+/// When the year is not 1970 to 9999.
+pub fn plausible_instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
+    let instant = DateTime::<Utc>::deserialize(deserializer)?;
+    if (1970..=9999).contains(&instant.year()) {
+        Ok(instant)
+    } else {
+        Err(de::Error::custom("an instant that was never"))
+    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::{
     Router,
     body::Bytes,
-    extract::{FromRequest, MatchedPath, Request, rejection::BytesRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{FromRequest, FromRequestParts, MatchedPath, Path, Request, rejection::BytesRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -22,7 +22,7 @@ use crate::{listen::Listener, problem::Problem, propagation};
 pub const BODY_LIMIT: usize = 128 * 1024;
 
 /// How long requests in flight may take to finish once the server stops.
-const FINISH: Duration = Duration::from_secs(10);
+const FINISH: Duration = Duration::from_secs(8);
 
 /// Puts the common layers around the routes of a service: errors of the router itself become problems, a panic in a
 /// handler a plain 500, and each request gets its span.
@@ -46,7 +46,7 @@ pub fn finish(routes: Router) -> Router {
 /// for HTTP). Probes get none: they would be most of what a trace store holds.
 async fn trace_request(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    if matches!(route.as_deref(), Some("/health" | "/livez" | "/readyz")) {
+    if matches!(route.as_deref(), Some("/health" | "/livez" | "/readyz" | "/metrics")) {
         return next.run(request).await;
     }
     let method = request.method().as_str();
@@ -71,6 +71,20 @@ async fn trace_request(request: Request, next: Next) -> Response {
         span.record("error.type", status.as_str());
     }
     response
+}
+
+/// The one parameter of a path, as text: what it may be is the handler's business. A path that is not UTF-8 names
+/// nothing.
+#[derive(Debug)]
+pub struct PathParameter(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathParameter {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(text)| Self(text)).map_err(|_| Problem::no_such_path())
+    }
 }
 
 /// A JSON body as it came: an `application/json` document within the bound. What it may contain is the handler's

@@ -4,13 +4,16 @@
 //! runs beside them (consumers, relay, pool). What is not finished is safe: unacknowledged messages come again, and
 //! outbox rows wait.
 
-use std::{future::Future, io::Write, pin::Pin, process::ExitCode, sync::Arc};
+use std::{future::Future, io::Write, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 
 use axum::Router;
-use tokio::{signal::unix::SignalKind, task::JoinHandle};
+use tokio::{signal::unix::SignalKind, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{health::Readiness, http, listen::Listener};
+
+/// How long stopping may take in all. Orchestrators give 30 s before they kill.
+const STOP: Duration = Duration::from_secs(20);
 
 type StopHook = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
@@ -18,7 +21,6 @@ type StopHook = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + S
 pub struct RunningService {
     name: &'static str,
     url: String,
-    port: u16,
     routes: Router,
     readiness: Arc<Readiness>,
     stop: CancellationToken,
@@ -34,11 +36,11 @@ impl RunningService {
 
     /// Serves `routes` as they are: for a front that hands requests to services which have the common layers.
     pub fn start_bare(name: &'static str, listener: Listener, routes: Router, readiness: Arc<Readiness>) -> Self {
-        let (url, port) = (listener.url(), listener.port());
+        let url = listener.url();
         let stop = CancellationToken::new();
         let server = tokio::spawn(http::serve(listener, routes.clone(), stop.clone()));
         tracing::info!("{name} listens on {url}");
-        Self { name, url, port, routes, readiness, stop, server, hooks: Vec::new() }
+        Self { name, url, routes, readiness, stop, server, hooks: Vec::new() }
     }
 
     /// Adds what has to be stopped after the server; the hooks run in the order they were added.
@@ -56,19 +58,27 @@ impl RunningService {
         &self.url
     }
 
-    /// The port, also where any free one was asked for.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// What it serves, for a front in the same process.
     pub fn routes(&self) -> Router {
         self.routes.clone()
     }
 
-    /// Stops in order and returns when everything has ended.
-    pub async fn stop(self) {
+    /// Unready, but serving: for as long as load balancers take to notice before [`RunningService::stop`].
+    pub fn announce_stop(&self) {
         self.readiness.stopping();
+    }
+
+    /// Stops in order and returns when everything has ended, or after [`STOP`]. What is cut off then is safe as it is
+    /// after a crash: nothing was acknowledged before it was committed.
+    pub async fn stop(self) {
+        let name = self.name;
+        if timeout(STOP, self.stop_in_order()).await.is_err() {
+            tracing::error!("{name} did not stop within {STOP:?}; what was left is cut off");
+        }
+    }
+
+    async fn stop_in_order(self) {
+        self.announce_stop();
         self.stop.cancel();
         if let Err(error) = self.server.await {
             tracing::error!(%error, "the server of {} ended badly: {error}", self.name);
@@ -79,10 +89,16 @@ impl RunningService {
         tracing::info!("{} stopped", self.name);
     }
 
-    /// Runs until SIGINT or SIGTERM, then stops.
-    pub async fn run_until_signal(self) {
+    /// Runs until SIGINT or SIGTERM, stays for `delay` so that load balancers see that it is unready, then stops. A
+    /// second signal ends it at once.
+    pub async fn run_until_signal(self, delay: StopDelay) {
         termination().await;
-        self.stop().await;
+        self.announce_stop();
+        unless_signalled_again(async {
+            tokio::time::sleep(delay.duration()).await;
+            self.stop().await;
+        })
+        .await;
     }
 }
 
@@ -97,7 +113,29 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// Resolves at the first SIGINT or SIGTERM.
+/// How long a service goes on after it was told to stop.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct StopDelay {
+    /// Seconds to stay, unready but serving, after SIGTERM, so that load balancers notice first; 5 suits most.
+    #[arg(long, env = "STOP_DELAY_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=20))]
+    stop_delay_seconds: u64,
+}
+
+impl StopDelay {
+    fn duration(self) -> Duration {
+        Duration::from_secs(self.stop_delay_seconds)
+    }
+}
+
+/// Waits for a stop, but not for one that somebody has lost patience with.
+pub async fn unless_signalled_again(stopping: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stopping => {}
+        () = termination() => tracing::warn!("a second signal: what was left is cut off"),
+    }
+}
+
+/// Resolves at the next SIGINT or SIGTERM.
 pub async fn termination() {
     let wait_for = |kind: SignalKind| async move {
         match tokio::signal::unix::signal(kind) {
@@ -114,5 +152,52 @@ pub async fn termination() {
     tokio::select! {
         () = wait_for(SignalKind::interrupt()) => {}
         () = wait_for(SignalKind::terminate()) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::health;
+
+    async fn service() -> (RunningService, tokio::net::TcpStream) {
+        let readiness = Arc::new(Readiness::default());
+        let listener = Listener::bind("127.0.0.1", 0).unwrap();
+        let address = listener.url().trim_start_matches("http://").to_owned();
+        let service = RunningService::start("test", listener, health::routes(Arc::clone(&readiness)), readiness);
+        let client = tokio::net::TcpStream::connect(address).await.unwrap();
+        (service, client)
+    }
+
+    async fn ask(client: &mut tokio::net::TcpStream) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        client.write_all(b"GET /readyz HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+        let mut answer = vec![0; 4096];
+        let length = client.read(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_about_to_stop_says_so_while_it_still_serves() {
+        let (service, mut client) = service().await;
+        assert!(ask(&mut client).await.starts_with("HTTP/1.1 200"));
+        service.announce_stop();
+        let answer = ask(&mut client).await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("stopping"), "{answer}");
+        service.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stopping_ends_although_a_hook_does_not() {
+        let (service, _client) = service().await;
+        let earlier = Arc::new(AtomicBool::new(false));
+        let ran = Arc::clone(&earlier);
+        let service = service
+            .on_stop(move || async move { ran.store(true, Ordering::SeqCst) })
+            .on_stop(std::future::pending::<()>);
+        service.stop().await;
+        assert!(earlier.load(Ordering::SeqCst));
     }
 }

@@ -17,11 +17,11 @@ use opentelemetry_sdk::{
     propagation::{BaggagePropagator, TraceContextPropagator},
     trace::SdkTracerProvider,
 };
-use tracing::Subscriber;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{LevelFilter, Targets},
-    layer::SubscriberExt,
+    filter::{FilterExt, LevelFilter, Targets, filter_fn},
+    layer::{Filter, SubscriberExt},
     registry::LookupSpan,
     util::SubscriberInitExt,
 };
@@ -87,13 +87,14 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
 /// Names the environment variable whose value is not allowed.
 pub fn init_with_logs(service: &'static str, config: &TelemetryConfig, default_filter: &str) -> Result<Telemetry> {
     let provider = tracer_provider(service)?;
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(value) => EnvFilter::try_new(&value).with_context(|| format!("RUST_LOG={value:?} is not a filter"))?,
-        Err(_) => EnvFilter::new(format!("{default_filter},{QUIET}")),
+    let filter = match env("RUST_LOG") {
+        Some(value) => EnvFilter::try_new(&value).with_context(|| format!("RUST_LOG={value:?} is not a filter"))?,
+        None => EnvFilter::new(format!("{default_filter},{QUIET}")),
     };
     tracing_subscriber::registry()
         .with(provider.as_ref().map(otel_layer))
-        .with(log_layer(config.log_format).with_filter(filter))
+        // Spans pass whatever the level: they are where the log lines get their trace ids from.
+        .with(log_layer(config.log_format).with_filter(ours_as_spans().or(filter)))
         .try_init()
         .context("telemetry was set up twice")?;
     Ok(Telemetry { provider })
@@ -114,6 +115,13 @@ where
         .with_tracked_inactivity(false)
         .with_error_events_to_status(true)
         .with_filter(targets)
+}
+
+fn ours_as_spans<S>() -> impl Filter<S> {
+    filter_fn(|metadata| {
+        let name = metadata.target().split("::").next().unwrap_or_default();
+        metadata.is_span() && *metadata.level() <= Level::INFO && OUR_CRATES.contains(&name)
+    })
 }
 
 fn log_layer<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
@@ -141,17 +149,22 @@ where
 }
 
 fn tracer_provider(service: &'static str) -> Result<Option<SdkTracerProvider>> {
+    // Also without the SDK: a context that comes in is passed on.
+    opentelemetry::global::set_text_map_propagator(propagator()?);
     if env_flag("OTEL_SDK_DISABLED")? {
         return Ok(None);
     }
-    opentelemetry::global::set_text_map_propagator(propagator()?);
-    let named = ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"].iter().any(|name| {
-        std::env::var(name).is_ok_and(|value| *name == "OTEL_SERVICE_NAME" || value.contains("service.name="))
-    });
+    let named = env("OTEL_SERVICE_NAME").is_some()
+        || env("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|value| value.contains("service.name="));
     let resource = Resource::builder();
     let resource = if named { resource } else { resource.with_service_name(service) };
     let mut provider = SdkTracerProvider::builder().with_resource(resource.build());
     if export_by_otlp()? {
+        for name in ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] {
+            if let Some(protocol) = env(name).filter(|protocol| protocol != "http/protobuf") {
+                bail!("{name} must be http/protobuf, not {protocol:?}");
+            }
+        }
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .build()

@@ -16,13 +16,3 @@ pub use event::{
 pub use time::now;
 pub use trace_context::TraceContext;
 pub use value::{Amount, CustomerId, InvalidValue};
-
-/// The schemas as they are committed: what each service serves, and what the BFF offers.
-pub mod schemas {
-    /// The subgraph of the orders service, Federation 2.
-    pub const ORDERS: &str = include_str!("../schemas/orders.graphql");
-    /// The subgraph of the invoices service, Federation 2.
-    pub const INVOICES: &str = include_str!("../schemas/invoices.graphql");
-    /// The API schema of the BFF: what a client sees.
-    pub const BFF: &str = include_str!("../schemas/bff.graphql");
-}

@@ -1,6 +1,6 @@
 //! The settings of the service: the only place that reads the environment. `--help` is the reference.
 
-use chassis::{listen::Listen, telemetry::TelemetryConfig};
+use chassis::{listen::Listen, service::StopDelay, telemetry::TelemetryConfig};
 use clap::Parser;
 use contracts::Amount;
 use outbox::DatabaseUrl;
@@ -17,7 +17,7 @@ pub struct Config {
 
     /// Its database: postgres://user:password@host/invoices or sqlite://path.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, required = true)]
-    pub database_url: Option<DatabaseUrl>,
+    pub database_url: Option<String>,
 
     /// The broker: amqp://user:password@host:5672/vhost or amqps://….
     #[arg(long, env = "BROKER_URL", hide_env_values = true, required = true)]
@@ -33,6 +33,10 @@ pub struct Config {
         allow_negative_numbers = true
     )]
     pub amount_limit: AmountLimit,
+
+    /// How it stops.
+    #[command(flatten)]
+    pub stop_delay: StopDelay,
 
     /// Logs and traces.
     #[command(flatten)]
@@ -52,12 +56,13 @@ pub enum Command {
 
 impl Config {
     /// The settings of a service inside another process: the rest as for development.
-    pub fn embedded(listen: Listen, database_url: DatabaseUrl, amount_limit: AmountLimit) -> Self {
+    pub fn embedded(listen: Listen, database_url: &DatabaseUrl, amount_limit: AmountLimit) -> Self {
         Self {
             listen,
-            database_url: Some(database_url),
+            database_url: Some(database_url.as_str().to_owned()),
             broker_url: None,
             amount_limit,
+            stop_delay: StopDelay::default(),
             telemetry: TelemetryConfig::default(),
             command: None,
         }

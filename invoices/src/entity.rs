@@ -168,6 +168,7 @@ pub enum Sort {
 /// Where a page ended: the sort key of its last invoice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
+    #[serde(deserialize_with = "chassis::cursor::plausible_instant")]
     at: DateTime<Utc>,
     id: Uuid,
 }

@@ -3,13 +3,14 @@
 
 use axum::{
     Json, Router,
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::StatusCode,
     routing::{get, post},
 };
 use chassis::{
     cursor,
     graphql::DateTime,
+    http::PathParameter,
     problem::{FieldError, Problem},
 };
 use serde::{Deserialize, Serialize};
@@ -69,12 +70,18 @@ struct PageBody {
     next_cursor: Option<String>,
 }
 
-async fn find(State(invoices): State<InvoiceService>, Path(id): Path<String>) -> Result<Json<InvoiceBody>, Problem> {
+async fn find(
+    State(invoices): State<InvoiceService>,
+    PathParameter(id): PathParameter,
+) -> Result<Json<InvoiceBody>, Problem> {
     let invoice = invoices.find(parse_id(&id)?).await?.ok_or(InvoiceError::NotFound)?;
     Ok(Json(invoice.into()))
 }
 
-async fn pay(State(invoices): State<InvoiceService>, Path(id): Path<String>) -> Result<Json<InvoiceBody>, Problem> {
+async fn pay(
+    State(invoices): State<InvoiceService>,
+    PathParameter(id): PathParameter,
+) -> Result<Json<InvoiceBody>, Problem> {
     Ok(Json(invoices.pay(parse_id(&id)?).await?.into()))
 }
 

@@ -248,10 +248,9 @@ fn content_of(order: &OrderCreated) -> Content {
 fn contradiction(order: &Decoded<'_, OrderCreated>, row: &Row) -> Option<Rejection> {
     let said = content_of(&order.event);
     let known = row.content.as_ref().filter(|known| **known != said)?;
-    let error = format!(
-        "order {} has an invoice over {} for {:?}; this message says {} for {:?}",
-        order.event.id, known.amount, known.customer_id, said.amount, said.customer_id,
-    );
+    // Which field, not what is in it: this text goes to logs and headers, and a customer's id is personal data.
+    let field = if known.amount == said.amount { "customer" } else { "amount" };
+    let error = format!("order {} has an invoice already, with another {field}", order.event.id);
     Some(Rejection { reason: "conflict", error })
 }
 

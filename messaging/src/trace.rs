@@ -40,7 +40,7 @@ pub(crate) fn record_outcome(span: &Span, event: &EventEnvelope, outcome: &Outco
         Outcome::Accepted => debug!(parent: span, message.id = %id, "published {event_type} {id}"),
         Outcome::Refused { reason, .. } => {
             record_error(span, reason);
-            warn!(parent: span, message.id = %id, "the bus refused {event_type} {id}: {reason}");
+            debug!(parent: span, message.id = %id, "the bus refused {event_type} {id}: {reason}");
         }
     }
 }

@@ -14,6 +14,10 @@ use sea_orm_migration::{
     sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, sea_query::Query},
 };
 
+/// Every migration, also on SQLite, where it is not the default: killed half-way, a first start would otherwise never
+/// start again.
+const IN_A_TRANSACTION: Option<bool> = Some(true);
+
 /// Where the migrator keeps what was applied.
 const APPLIED: &str = "seaql_migrations";
 

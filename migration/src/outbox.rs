@@ -31,6 +31,7 @@ enum OutboxLane {
     Lane,
 }
 
+/// The tables and their first index.
 pub(crate) async fn create(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager
         .create_table(
@@ -49,7 +50,6 @@ pub(crate) async fn create(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(timestamp_with_time_zone(Outbox::OccurredAt))
                 .col(integer(Outbox::Attempts).default(0))
                 .col(text_null(Outbox::LastError))
-                .col(timestamp_with_time_zone_null(Outbox::RetryAt))
                 .col(timestamp_with_time_zone_null(Outbox::ParkedAt))
                 .to_owned(),
         )
@@ -98,4 +98,39 @@ pub(crate) async fn create(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             .await?;
     }
     Ok(())
+}
+
+/// Refused events wait for their next attempt, apart from those that are ready: an index for each, so that a look for
+/// work reads neither the backlog of the one nor that of the other.
+pub(crate) async fn add_retry(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    manager
+        .alter_table(
+            Table::alter().table(Outbox::Table).add_column(timestamp_with_time_zone_null(Outbox::RetryAt)).to_owned(),
+        )
+        .await?;
+    manager.drop_index(Index::drop().name("outbox_ready").table(Outbox::Table).to_owned()).await?;
+    manager
+        .create_index(
+            Index::create()
+                .name("outbox_ready")
+                .table(Outbox::Table)
+                .col(Outbox::Lane)
+                .col(Outbox::Seq)
+                .and_where(Expr::col(Outbox::ParkedAt).is_null())
+                .and_where(Expr::col(Outbox::RetryAt).is_null())
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create()
+                .name("outbox_refused")
+                .table(Outbox::Table)
+                .col(Outbox::Lane)
+                .col(Outbox::RetryAt)
+                .and_where(Expr::col(Outbox::ParkedAt).is_null())
+                .and_where(Expr::col(Outbox::RetryAt).is_not_null())
+                .to_owned(),
+        )
+        .await
 }

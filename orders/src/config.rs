@@ -1,6 +1,6 @@
 //! The settings of the service: the only place that reads the environment. `--help` is the reference.
 
-use chassis::{listen::Listen, telemetry::TelemetryConfig};
+use chassis::{listen::Listen, service::StopDelay, telemetry::TelemetryConfig};
 use clap::Parser;
 use contracts::CustomerId;
 use outbox::DatabaseUrl;
@@ -18,7 +18,7 @@ pub struct Config {
 
     /// Its database: postgres://user:password@host/orders or sqlite://path.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, required = true)]
-    pub database_url: Option<DatabaseUrl>,
+    pub database_url: Option<String>,
 
     /// The broker: amqp://user:password@host:5672/vhost or amqps://….
     #[arg(long, env = "BROKER_URL", hide_env_values = true, required = true)]
@@ -31,6 +31,10 @@ pub struct Config {
     /// Where it runs; production turns conveniences of development off.
     #[arg(long, env = "APP_ENV", default_value = "development")]
     pub app_env: AppEnv,
+
+    /// How it stops.
+    #[command(flatten)]
+    pub stop_delay: StopDelay,
 
     /// Logs and traces.
     #[command(flatten)]
@@ -60,13 +64,14 @@ pub enum Command {
 
 impl Config {
     /// The settings of a service inside another process: the rest as for development.
-    pub fn embedded(listen: Listen, database_url: DatabaseUrl) -> Self {
+    pub fn embedded(listen: Listen, database_url: &DatabaseUrl) -> Self {
         Self {
             listen,
-            database_url: Some(database_url),
+            database_url: Some(database_url.as_str().to_owned()),
             broker_url: None,
             default_customer_id: None,
             app_env: AppEnv::Development,
+            stop_delay: StopDelay::default(),
             telemetry: TelemetryConfig::default(),
             command: None,
         }
@@ -86,7 +91,7 @@ mod tests {
 
     #[test]
     fn only_production_has_no_default_customer() {
-        let mut config = Config::embedded(Listen::anywhere(), "sqlite::memory:".parse().unwrap());
+        let mut config = Config::embedded(Listen::anywhere(), &"sqlite::memory:".parse().unwrap());
         assert_eq!(config.default_customer().unwrap().as_str(), "customer-123");
         config.app_env = AppEnv::Production;
         assert_eq!(config.default_customer(), None);
@@ -96,10 +101,9 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_named_with_what_is_allowed() {
-        let error =
-            Config::try_parse_from(["orders", "--database-url=mysql://u:p@h/d", "--broker-url=amqp://localhost"])
-                .unwrap_err()
-                .to_string();
-        assert!(error.contains("--database-url") && error.contains("postgres://"), "{error}");
+        let arguments =
+            ["orders", "--database-url=sqlite:x", "--broker-url=amqp://localhost", "--default-customer-id="];
+        let error = Config::try_parse_from(arguments).unwrap_err().to_string();
+        assert!(error.contains("--default-customer-id") && error.contains("1 to 255"), "{error}");
     }
 }

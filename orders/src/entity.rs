@@ -145,6 +145,7 @@ pub enum Sort {
 /// Where a page ended: the sort key of its last order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
+    #[serde(deserialize_with = "chassis::cursor::plausible_instant")]
     at: DateTime<Utc>,
     amount: i32,
     id: Uuid,

@@ -22,7 +22,7 @@ use chassis::{
 };
 use contracts::topology;
 use messaging::{BusStatus, EventBus};
-use outbox::{Outbox, Relay};
+use outbox::{DatabaseUrl, Outbox, Relay};
 
 pub use config::Config;
 
@@ -38,7 +38,8 @@ pub const NAME: &str = "orders";
 /// error: the service is unready until the first is there, and works without the second.
 pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<RunningService> {
     let default_customer = config.default_customer();
-    let database_url = config.database_url.context("DATABASE_URL is not set")?;
+    let database_url: DatabaseUrl =
+        config.database_url.context("DATABASE_URL is not set")?.parse().context("DATABASE_URL")?;
     let listener = config.listen.bind()?;
     let db = outbox::connect(&database_url, NAME).await.with_context(|| format!("cannot open {database_url}"))?;
     let outbox = Outbox::new(db.clone(), NAME);

@@ -4,7 +4,7 @@
 
 use axum::{
     Json, Router,
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -12,9 +12,10 @@ use axum::{
 use chassis::{
     cursor,
     graphql::DateTime,
-    http::JsonBody,
+    http::{JsonBody, PathParameter},
     problem::{FieldError, Problem},
 };
+use contracts::CustomerId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -88,12 +89,18 @@ async fn place(
     Ok(response)
 }
 
-async fn find(State(orders): State<OrderService>, Path(id): Path<String>) -> Result<Json<OrderBody>, Problem> {
+async fn find(
+    State(orders): State<OrderService>,
+    PathParameter(id): PathParameter,
+) -> Result<Json<OrderBody>, Problem> {
     let order = orders.find(parse_id(&id)?).await?.ok_or(OrderError::NotFound)?;
     Ok(Json(order.into()))
 }
 
-async fn cancel(State(orders): State<OrderService>, Path(id): Path<String>) -> Result<Json<OrderBody>, Problem> {
+async fn cancel(
+    State(orders): State<OrderService>,
+    PathParameter(id): PathParameter,
+) -> Result<Json<OrderBody>, Problem> {
     Ok(Json(orders.cancel(parse_id(&id)?).await?.into()))
 }
 
@@ -176,8 +183,12 @@ impl ListQuery {
                 None
             }
         });
+        let customer_id = texts.customer_id.and_then(|text| {
+            CustomerId::try_from(text).map_err(|e| invalid.push(FieldError::new("?customerId", e.to_string()))).ok()
+        });
         if invalid.is_empty() {
-            let filter = Filter { status, customer_id: texts.customer_id, ..Filter::default() };
+            let customer_id = customer_id.map(|id| id.to_string());
+            let filter = Filter { status, customer_id, ..Filter::default() };
             Ok(Self { limit, after, filter })
         } else {
             Err(Problem::invalid(invalid))

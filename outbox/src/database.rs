@@ -37,6 +37,11 @@ impl DatabaseUrl {
         Self(format!("sqlite://{path}"))
     }
 
+    /// The whole URL, password included: for a connection, never for a message.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     fn is_postgres(&self) -> bool {
         self.0.starts_with("postgres://") || self.0.starts_with("postgresql://")
     }
@@ -48,9 +53,11 @@ impl DatabaseUrl {
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.split_once("://"), self.0.rsplit_once('@')) {
+        // The user, the password and the parameters, where a password may be, too, are left out.
+        let url = self.0.split_once('?').map_or(self.0.as_str(), |(url, _)| url);
+        match (url.split_once("://"), url.rsplit_once('@')) {
             (Some((scheme, _)), Some((_, rest))) => write!(f, "{scheme}://…@{rest}"),
-            _ => f.write_str(&self.0),
+            _ => f.write_str(url),
         }
     }
 }
@@ -78,7 +85,16 @@ pub async fn connect(url: &DatabaseUrl, application: &'static str) -> Result<Dat
         // moment ago is not worth a round trip.
         .test_before_acquire_if_idle_for(Duration::from_millis(500));
     if url.is_postgres() {
-        options.connect_lazy(true).max_connections(20).set_application_name(application);
+        options.connect_lazy(true).max_connections(20).set_application_name(application).map_sqlx_postgres_opts(
+            |postgres| {
+                // A session that is stuck with a lock, in a frozen process, must not take everybody's connections.
+                postgres.options([
+                    ("lock_timeout", "5s"),
+                    ("statement_timeout", "15s"),
+                    ("idle_in_transaction_session_timeout", "15s"),
+                ])
+            },
+        );
     } else {
         options.max_connections(4).map_sqlx_sqlite_opts(|sqlite| {
             sqlite
@@ -102,6 +118,8 @@ mod tests {
         let url: DatabaseUrl = "postgres://orders:s3cret@db:5432/orders".parse().unwrap();
         assert_eq!(format!("{url}"), "postgres://…@db:5432/orders");
         assert_eq!(format!("{url:?}"), "DatabaseUrl(postgres://…@db:5432/orders)");
+        let url: DatabaseUrl = "postgres://db/orders?user=orders&password=s3cret".parse().unwrap();
+        assert_eq!(format!("{url}"), "postgres://db/orders");
         let error = "mysql://orders:s3cret@db/orders".parse::<DatabaseUrl>().unwrap_err().to_string();
         assert!(error.ends_with("not mysql://…") && !error.contains("s3cret"), "{error}");
     }

@@ -7,7 +7,7 @@
 //! SQLite has one writer and one process: there a single relay reads, publishes, and only then opens a short
 //! transaction to delete.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chassis::backoff::Backoff;
 use contracts::EventEnvelope;
@@ -130,11 +130,11 @@ impl Worker {
     }
 
     async fn pass_with_lanes(&mut self) -> Result<bool, PassError> {
+        // A look without a transaction: an idle replica costs one round trip a poll.
+        if !has_work(self.outbox.db()).await? {
+            return Ok(false);
+        }
         let transaction = self.outbox.db().begin().await?;
-        // A process that is frozen while it holds lanes loses them by the server's clock; its commit then fails.
-        transaction
-            .execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = '15s'; SET LOCAL lock_timeout = '2s'")
-            .await?;
         let lanes = lock_lanes(&transaction).await?;
         if lanes.is_empty() {
             transaction.rollback().await?;
@@ -208,31 +208,46 @@ struct Refused {
     park: bool,
 }
 
-/// Locks lanes that have events and that nobody else holds, beginning at a random one.
+/// What there is to do in a lane: an event that is ready, or a refused one whose time has come. Two index look-ups,
+/// however long the backlog is.
+fn work_in(lane: &str) -> String {
+    format!(
+        "SELECT 1 FROM ((SELECT 1 FROM outbox WHERE outbox.lane = {lane} AND parked_at IS NULL AND retry_at IS NULL \
+         LIMIT 1) UNION ALL (SELECT 1 FROM outbox WHERE outbox.lane = {lane} AND parked_at IS NULL \
+         AND retry_at <= now() LIMIT 1)) AS any_work LIMIT 1"
+    )
+}
+
+async fn has_work(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
+    let sql = format!("SELECT 1 FROM outbox_lane CROSS JOIN LATERAL ({}) AS work LIMIT 1", work_in("outbox_lane.lane"));
+    Ok(db.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?.is_some())
+}
+
+/// Locks lanes that have something to do and that nobody else holds, beginning at a random one.
 async fn lock_lanes(transaction: &DatabaseTransaction) -> Result<Vec<i16>, DbErr> {
     let start = i32::from(rand::random_range(0..LANES));
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        "SELECT lane FROM outbox_lane AS free \
-         WHERE EXISTS (SELECT 1 FROM outbox WHERE outbox.lane = free.lane AND outbox.parked_at IS NULL \
-         AND (outbox.retry_at IS NULL OR outbox.retry_at <= now())) \
-         ORDER BY (free.lane + $1) % $2 LIMIT $3 FOR UPDATE SKIP LOCKED",
-        [start.into(), i32::from(LANES).into(), (LANES_PER_PASS as i64).into()],
+    let sql = format!(
+        "SELECT free.lane FROM outbox_lane AS free CROSS JOIN LATERAL ({}) AS work \
+         ORDER BY (free.lane + $1) % $2 LIMIT $3 FOR UPDATE OF free SKIP LOCKED",
+        work_in("free.lane"),
     );
-    let rows = transaction.query_all_raw(statement).await?;
+    let values = [start.into(), i32::from(LANES).into(), (LANES_PER_PASS as i64).into()];
+    let rows = transaction.query_all_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values)).await?;
     rows.iter().map(|row| row.try_get::<i16>("", "lane")).collect()
 }
 
-/// The oldest events of each lane. A lateral join reads the head of each lane's index range; one sorted scan over
-/// several lanes would read the whole backlog of an outage for every window.
+/// The oldest events of each lane, and the refused ones whose time has come. A lateral join reads the heads of each
+/// lane's index ranges; one sorted scan over several lanes would read the whole backlog of an outage for every window.
 async fn rows_of(transaction: &DatabaseTransaction, lanes: &[i16]) -> Result<Vec<row::Model>, DbErr> {
-    let values: Vec<String> = lanes.iter().map(|lane| format!("({lane}::smallint)")).collect();
+    let held: Vec<String> = lanes.iter().map(|lane| format!("({lane}::smallint)")).collect();
     let sql = format!(
-        "SELECT head.* FROM (VALUES {}) AS held(lane) CROSS JOIN LATERAL (\
-         SELECT * FROM outbox WHERE outbox.lane = held.lane AND outbox.parked_at IS NULL \
-         AND (outbox.retry_at IS NULL OR outbox.retry_at <= now()) ORDER BY seq LIMIT {}) AS head",
-        values.join(","),
-        WINDOW / lanes.len(),
+        "SELECT head.* FROM (VALUES {held}) AS held(lane) CROSS JOIN LATERAL (\
+         (SELECT * FROM outbox WHERE outbox.lane = held.lane AND parked_at IS NULL AND retry_at IS NULL \
+         ORDER BY seq LIMIT {limit}) UNION ALL \
+         (SELECT * FROM outbox WHERE outbox.lane = held.lane AND parked_at IS NULL AND retry_at <= now() \
+         ORDER BY retry_at LIMIT {limit})) AS head ORDER BY head.seq LIMIT {WINDOW}",
+        held = held.join(","),
+        limit = WINDOW / lanes.len(),
     );
     row::Entity::find().from_raw_sql(Statement::from_string(DbBackend::Postgres, sql)).all(transaction).await
 }
@@ -242,24 +257,41 @@ async fn settle(db: &impl ConnectionTrait, settled: &Settled) -> Result<(), DbEr
     if !settled.accepted.is_empty() {
         row::Entity::delete_many().filter(row::Column::Seq.is_in(settled.accepted.iter().copied())).exec(db).await?;
     }
-    // One line a window: a full queue refuses a thousand at a time.
-    if let Some(refused) = settled.refused.iter().find(|refused| !refused.park) {
-        let count = settled.refused.len();
-        tracing::warn!(count, "the bus refused {count} events, they wait; the first: {}", refused.reason);
-    }
+    // Those that were tried equally often wait equally long: a statement for each number of attempts, not for each
+    // of the thousand events that a full queue refuses at once.
+    let mut again: BTreeMap<i32, Vec<&Refused>> = BTreeMap::new();
     for refused in &settled.refused {
-        let update = row::Entity::update_many()
-            .col_expr(row::Column::Attempts, Expr::col(row::Column::Attempts).add(1))
-            .col_expr(row::Column::LastError, Expr::value(Some(refused.reason.clone())))
-            .filter(row::Column::Seq.eq(refused.seq));
-        let update = if refused.park {
+        if refused.park {
             tracing::error!(seq = refused.seq, "parked an event that can never be delivered: {}", refused.reason);
-            update.col_expr(row::Column::ParkedAt, Expr::value(Some(contracts::now())))
+            let parked = row::Column::ParkedAt;
+            note(db, &[refused], parked, Expr::value(Some(contracts::now()))).await?;
         } else {
-            update.col_expr(row::Column::RetryAt, retry_at(db.get_database_backend(), refused.attempts))
-        };
-        update.exec(db).await?;
+            again.entry(refused.attempts).or_default().push(refused);
+        }
     }
+    for (attempts, refused) in again {
+        let (count, reason) = (refused.len(), &refused[0].reason);
+        tracing::warn!(count, attempts, "the bus refused {count} events, they wait; the first: {reason}");
+        let until = retry_at(db.get_database_backend(), attempts);
+        note(db, &refused, row::Column::RetryAt, until).await?;
+    }
+    Ok(())
+}
+
+async fn note(
+    db: &impl ConnectionTrait,
+    refused: &[&Refused],
+    column: row::Column,
+    at: SimpleExpr,
+) -> Result<(), DbErr> {
+    let reason = refused.first().map(|refused| refused.reason.clone());
+    row::Entity::update_many()
+        .col_expr(row::Column::Attempts, Expr::col(row::Column::Attempts).add(1))
+        .col_expr(row::Column::LastError, Expr::value(reason))
+        .col_expr(column, at)
+        .filter(row::Column::Seq.is_in(refused.iter().map(|refused| refused.seq)))
+        .exec(db)
+        .await?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! A transaction that can also publish.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use chassis::propagation;
@@ -75,8 +75,7 @@ impl Outbox {
             ..TransactionOptions::default()
         };
         let transaction = self.db.begin_with_options(options).await?;
-        let now = contracts::now();
-        Ok(UnitOfWork { transaction, events: Vec::new(), now, outbox: self.clone(), _writer: writer })
+        Ok(UnitOfWork { transaction, events: Vec::new(), now: OnceLock::new(), outbox: self.clone(), _writer: writer })
     }
 }
 
@@ -87,7 +86,7 @@ pub struct UnitOfWork {
     // Dropped, and so rolled back, before the writer's turn ends.
     transaction: DatabaseTransaction,
     events: Vec<row::ActiveModel>,
-    now: DateTime<Utc>,
+    now: OnceLock<DateTime<Utc>>,
     outbox: Outbox,
     _writer: Option<OwnedMutexGuard<()>>,
 }
@@ -98,9 +97,10 @@ impl UnitOfWork {
         &self.transaction
     }
 
-    /// The instant of this transaction: what its rows and its events say of when it happened.
+    /// The instant of this transaction: what its rows and its events say of when it happened. It is read at the first
+    /// call: ask only after the rows are locked, or a transaction that had to wait would tell of an earlier time.
     pub fn now(&self) -> DateTime<Utc> {
-        self.now
+        *self.now.get_or_init(contracts::now)
     }
 
     /// Adds the `event_no`-th event of an aggregate, in the current trace.
@@ -161,7 +161,7 @@ impl UnitOfWork {
             aggregate_id,
             event_no,
             order_id: event.order_id(),
-            occurred_at: self.now,
+            occurred_at: self.now(),
             trace_context: propagation::trace_context_of(&span),
             body: Bytes::from(body),
         };

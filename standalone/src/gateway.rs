@@ -64,7 +64,7 @@ async fn forward(upstreams: Upstreams, mut request: Request) -> Response {
 /// The service of a path, and the path as that service knows it.
 fn route<'p>(method: &Method, path: &'p str) -> Option<(Target, &'p str)> {
     if path == "/" {
-        return Some((Target::Index, path));
+        return matches!(*method, Method::GET | Method::HEAD).then_some((Target::Index, path));
     }
     for (prefix, target) in [("/orders", Target::Orders), ("/invoices", Target::Invoices)] {
         let Some(rest) = path.strip_prefix(prefix) else { continue };
@@ -97,8 +97,9 @@ mod tests {
 
     #[test]
     fn every_path_of_the_gateway_finds_its_service() {
+        assert_eq!(route(&Method::GET, "/"), Some((Target::Index, "/")));
         for (path, expected) in [
-            ("/", Some((Target::Index, "/"))),
+            ("/", None),
             ("/graphql", Some((Target::Bff, "/graphql"))),
             ("/health", Some((Target::Bff, "/health"))),
             ("/orders", Some((Target::Orders, "/orders"))),

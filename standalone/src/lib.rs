@@ -54,10 +54,10 @@ pub async fn start(config: Config) -> Result<Tandem> {
         db.close().await?;
     }
     let bus: Arc<dyn EventBus> = Arc::new(InProcessBus::new());
-    let mut orders = orders::Config::embedded(on(ports.orders), data.orders_url());
+    let mut orders = orders::Config::embedded(on(ports.orders), &data.orders_url());
     orders.default_customer_id = config.default_customer_id.clone();
     let orders = orders::start(orders, Arc::clone(&bus)).await?;
-    let invoices = invoices::Config::embedded(on(ports.invoices), data.invoices_url(), config.amount_limit);
+    let invoices = invoices::Config::embedded(on(ports.invoices), &data.invoices_url(), config.amount_limit);
     let invoices = invoices::start(invoices, Arc::clone(&bus)).await?;
     let bff = bff::Config::new(on(ports.bff), orders.url().parse()?, invoices.url().parse()?);
     let bff = bff::start(bff).await?;
@@ -89,13 +89,16 @@ impl Tandem {
         self.gateway.url()
     }
 
-    /// Stops from the outside in: nobody is asked for what is gone already.
+    /// Stops. Everything at the same time: the relay of one service waits for the consumers of the other, and one slow
+    /// client must not hold up the rest one after the other.
     pub async fn stop(self) {
-        self.gateway.stop().await;
-        self.bff.stop().await;
-        // The relay of one service waits for the consumers of the other, so both are told at the same time.
-        tokio::join!(self.orders.stop(), self.invoices.stop());
-        self.metrics.stop().await;
+        tokio::join!(
+            self.gateway.stop(),
+            self.bff.stop(),
+            self.orders.stop(),
+            self.invoices.stop(),
+            self.metrics.stop(),
+        );
         self.bus.close().await;
     }
 }

@@ -17,12 +17,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let termination = tokio::spawn(chassis::service::termination());
     let tandem = standalone::start(config).await?;
     {
+        // Nobody may be reading; that is no reason not to serve.
         let mut out = std::io::stdout().lock();
-        write!(out, "{}", tandem.banner())?;
-        out.flush()?;
+        let _ = write!(out, "{}", tandem.banner()).and_then(|()| out.flush());
     }
     termination.await?;
-    tandem.stop().await;
+    chassis::service::unless_signalled_again(tandem.stop()).await;
     telemetry.shutdown().await;
     Ok(())
 }

@@ -38,6 +38,7 @@ pub(crate) async fn create(url: &str) -> Result<usize> {
             Fate::Waits => {}
             Fate::Pays => {
                 post(&http, format!("{url}/invoices/{invoice}/pay"), Value::Null).await?;
+                await_order(&http, url, &order, "paid").await?;
             }
             Fate::Cancels => {
                 post(&http, format!("{url}/orders/{order}/cancel"), Value::Null).await?;
@@ -46,6 +47,19 @@ pub(crate) async fn create(url: &str) -> Result<usize> {
         }
     }
     Ok(SAMPLES.len())
+}
+
+/// Waits until the order has a status.
+async fn await_order(http: &reqwest::Client, url: &str, order: &str, status: &str) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found: Value = http.get(format!("{url}/orders/{order}")).send().await?.error_for_status()?.json().await?;
+        if found["status"] == status {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "sample order {order} was not {status} within {PATIENCE:?}");
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn post(http: &reqwest::Client, url: String, body: Value) -> Result<Value> {

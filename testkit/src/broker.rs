@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use contracts::topology::Queue;
 use reqwest::{Client, Method, Response, Url};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -47,6 +48,14 @@ impl TestBroker {
     /// The AMQP URL of the virtual host.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The `x-error` header of the first dead letter of a queue, which stays where it is.
+    pub async fn first_dead_letter(&self, queue: &Queue) -> Option<String> {
+        let get = self.path("api/queues", &[&queue.dead_letter_name(), "get"]);
+        let options = json!({ "count": 1, "ackmode": "ack_requeue_true", "encoding": "auto" });
+        let letters: Value = self.call(Method::POST, get, Some(options)).await.json().await.expect("a list");
+        letters[0]["properties"]["headers"]["x-error"].as_str().map(str::to_owned)
     }
 
     /// The names of the client connections to the virtual host. The list runs a little behind.

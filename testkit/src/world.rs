@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use chassis::{listen::Listen, service::RunningService};
-use contracts::Amount;
+use contracts::{Amount, topology::Queue};
 use invoices::invoice::AmountLimit;
-use messaging::{EventBus, in_process::InProcessBus, rabbitmq::RabbitMq};
+use messaging::{EventBus, Outcome, in_process::InProcessBus, rabbitmq::RabbitMq};
 use migration::Schema;
 use outbox::DatabaseUrl;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
@@ -26,7 +26,7 @@ pub struct World {
     invoices_db: TestDatabase,
     settings: Settings,
     // Dropped last: its virtual host goes with it.
-    _broker: Option<TestBroker>,
+    broker: Option<TestBroker>,
 }
 
 /// What may differ between worlds.
@@ -96,7 +96,7 @@ impl World {
             orders_db,
             invoices_db,
             settings,
-            _broker: broker,
+            broker,
         };
         world.start_orders().await;
         world.start_invoices().await;
@@ -108,7 +108,7 @@ impl World {
     pub async fn start_orders(&mut self) {
         for _ in 0..self.replicas() {
             let (bus, owned) = self.bus();
-            let config = orders::Config::embedded(Listen::anywhere(), self.database_url(&self.orders_db));
+            let config = orders::Config::embedded(Listen::anywhere(), &self.database_url(&self.orders_db));
             self.orders.push(closing(orders::start(config, bus).await.unwrap(), owned));
         }
     }
@@ -119,7 +119,7 @@ impl World {
         let limit = AmountLimit(Amount::try_from(limit).unwrap());
         for _ in 0..self.replicas() {
             let (bus, owned) = self.bus();
-            let config = invoices::Config::embedded(Listen::anywhere(), self.database_url(&self.invoices_db), limit);
+            let config = invoices::Config::embedded(Listen::anywhere(), &self.database_url(&self.invoices_db), limit);
             self.invoices.push(closing(invoices::start(config, bus).await.unwrap(), owned));
         }
     }
@@ -271,6 +271,23 @@ impl World {
             }
         }
         counts
+    }
+
+    /// Why a message of `queue` was set aside for somebody to look at: among the dead letters of the broker, or, in
+    /// process, in the publisher's own `outcomes`.
+    pub async fn set_aside(&self, queue: &Queue, outcomes: &[Outcome]) -> String {
+        match &self.broker {
+            Some(broker) => {
+                eventually("there is a dead letter", || async { broker.first_dead_letter(queue).await }).await
+            }
+            None => outcomes
+                .iter()
+                .find_map(|outcome| match outcome {
+                    Outcome::Refused { reason, permanent: true } => Some(reason.clone()),
+                    _ => None,
+                })
+                .unwrap(),
+        }
     }
 
     /// Waits until nothing more will happen by itself: no event waits, and every order and its invoice stand in one

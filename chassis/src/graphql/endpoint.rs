@@ -50,7 +50,7 @@ impl MediaType {
     fn negotiate(headers: &HeaderMap) -> Result<Self, Problem> {
         let accept: Vec<&str> =
             headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect();
-        if accept.is_empty() {
+        if accept.iter().all(|range| range.trim().is_empty()) {
             return Ok(Self::Json);
         }
         let best = accept
@@ -170,12 +170,16 @@ async fn run<E: Executor>(
     Ok(answer(executor.execute(request).await, media))
 }
 
-/// The type of the operation that will run; `None` when the name decides for none, which execution then reports.
+/// The type of the operation that may run: the named one; without a name any that is there. So a document that holds
+/// a mutation beside a query counts as one, whatever the executor would choose.
 fn operation_type(operations: &DocumentOperations, name: Option<&str>) -> Option<OperationType> {
     match (operations, name) {
-        (DocumentOperations::Single(operation), None) => Some(operation.node.ty),
+        (DocumentOperations::Single(operation), _) => Some(operation.node.ty),
         (DocumentOperations::Multiple(all), Some(name)) => all.get(name).map(|operation| operation.node.ty),
-        _ => None,
+        (DocumentOperations::Multiple(all), None) => {
+            let types = || all.values().map(|operation| operation.node.ty);
+            types().find(|ty| *ty != OperationType::Query).or_else(|| types().next())
+        }
     }
 }
 

@@ -114,9 +114,11 @@ impl ConfirmedPublisher {
             // A queue of ours is gone or unbound. The next generation declares it again.
             generation
                 .fail(format!("the topology has to be declared again, a message was returned: {}", returned.reason));
-        } else {
+        } else if refusals.nacked.is_empty() {
             self.open = Some((generation, channel));
         }
+        // A broker that refused on this channel, because a queue was full, may go on to refuse on it long after there
+        // is room again (seen with RabbitMQ 3.10): the next window goes over a new one.
         Ok(refusals)
     }
 }

@@ -61,7 +61,7 @@ async fn page(
 ) -> Result<OrderConnection> {
     let sort = sort.unwrap_or(OrderSort::CreatedAtDesc);
     let request = PageRequest::check(first, after, sort.name())?;
-    let filter = Filter::from(filter.unwrap_or_default());
+    let filter = Filter::try_from(filter.unwrap_or_default())?;
     let orders = ctx.data::<OrderService>()?;
     let page = orders.list(&filter, sort.into(), request.after.clone(), request.limit).await.map_err(failure)?;
 

@@ -3,8 +3,8 @@
 use async_graphql::{
     ComplexObject, Context, Enum, ID, InputObject, Interface, Result, SimpleObject, dataloader::DataLoader,
 };
-use chassis::graphql::{DateTime, PageInfo};
-use contracts::EventType;
+use chassis::graphql::{DateTime, PageInfo, bad_user_input};
+use contracts::{CustomerId, EventType};
 use uuid::Uuid;
 
 use super::loader::TimelineLoader;
@@ -101,14 +101,20 @@ pub(super) struct OrderFilter {
     created_before: Option<DateTime>,
 }
 
-impl From<OrderFilter> for Filter {
-    fn from(filter: OrderFilter) -> Self {
-        Self {
+impl TryFrom<OrderFilter> for Filter {
+    type Error = async_graphql::Error;
+
+    fn try_from(filter: OrderFilter) -> Result<Self> {
+        let customer_id = filter
+            .customer_id
+            .map(|id| CustomerId::try_from(id.0).map_err(|e| bad_user_input(format!("filter.customerId {e}"))))
+            .transpose()?;
+        Ok(Self {
             status: filter.status.map(|any| any.into_iter().map(order::OrderStatus::from).collect()),
-            customer_id: filter.customer_id.map(|id| id.0),
+            customer_id: customer_id.map(|id| id.to_string()),
             created_from: filter.created_from.map(|at| at.0),
             created_before: filter.created_before.map(|at| at.0),
-        }
+        })
     }
 }
 

@@ -28,6 +28,22 @@ async fn entities_are_resolved_by_id_and_a_missing_one_is_null() {
     assert_eq!((&entities[1], &entities[2]), (&json!(null), &json!(null)));
 }
 
+/// A cursor made by hand.
+fn cursor_of(at: &str) -> String {
+    chassis::cursor::encode("CREATED_AT_DESC", &json!({ "at": at, "amount": 1, "id": uuid::Uuid::nil() }))
+}
+
+/// One small request must not take the database from everybody else.
+#[tokio::test]
+async fn a_request_for_too_much_is_refused_and_introspection_is_not() {
+    let world = World::start().await;
+    let many: String = (0..500).map(|n| format!("a{n}: orders {{ nodes {{ id }} }} ")).collect();
+    let answer = world.orders_graphql(&format!("{{ {many} }}"), json!({})).await;
+    assert!(answer["errors"][0]["message"].as_str().unwrap().contains("complex"), "{answer}");
+    let answer = world.orders_graphql(include_str!("introspection.graphql"), json!({})).await;
+    assert!(answer.get("errors").is_none(), "{}", answer["errors"]);
+}
+
 #[tokio::test]
 async fn lists_are_filtered_and_arguments_are_checked() {
     let world = World::start().await;
@@ -51,6 +67,8 @@ async fn lists_are_filtered_and_arguments_are_checked() {
         (json!({ "n": 0 }), "BAD_USER_INPUT"),
         (json!({ "n": 101 }), "BAD_USER_INPUT"),
         (json!({ "a": "garbage" }), "BAD_CURSOR"),
+        (json!({ "a": cursor_of("-100000-01-01T00:00:00Z") }), "BAD_CURSOR"),
+        (json!({ "f": { "customerId": "\u{0}" } }), "BAD_USER_INPUT"),
         (json!({ "a": cursor, "s": "AMOUNT_DESC" }), "BAD_CURSOR"),
     ] {
         let answer = world.orders_graphql(query, variables.clone()).await;
@@ -103,8 +121,20 @@ async fn graphql_over_http_is_strict_about_what_a_web_page_can_send() {
     let world = World::start().await;
     let url = format!("{}/graphql", world.orders_url());
     let mutation = "mutation{createOrder(input:{amount:1}){order{id}}}";
-    let by_get = world.http.get(format!("{url}?query={mutation}")).send().await.unwrap();
-    assert_eq!((by_get.status().as_u16(), by_get.headers()["allow"].as_bytes()), (405, b"POST".as_slice()));
+    // Anonymous, named, and hidden behind a query: the name may be left out where there is one operation only.
+    for document in [
+        mutation.to_owned(),
+        mutation.replacen("mutation", "mutation M", 1),
+        format!("query Q {{__typename}} {}", mutation.replacen("mutation", "mutation M", 1)),
+    ] {
+        let by_get = {
+            let mut url: reqwest::Url = url.parse().unwrap();
+            url.query_pairs_mut().append_pair("query", &document);
+            world.http.get(url).send().await.unwrap()
+        };
+        assert_eq!(by_get.status(), 405, "{document}");
+        assert_eq!(by_get.headers()["allow"], "POST", "{document}");
+    }
     let plain =
         world.http.post(&url).header("content-type", "text/plain").body(json!({ "query": mutation }).to_string());
     assert_eq!(plain.send().await.unwrap().status(), 415);
