@@ -79,3 +79,25 @@ impl Model {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use migration::Schema;
+    use sea_orm::{ConnectionTrait, Statement};
+    use testkit::TestDatabase;
+
+    use super::*;
+
+    /// An aggregate in a lane that has no row would never be relayed.
+    #[tokio::test]
+    async fn there_is_a_row_for_every_lane_that_an_event_can_have() {
+        let database = TestDatabase::create(Schema::Orders).await;
+        let db = database.connection();
+        let lanes = Statement::from_string(db.get_database_backend(), "SELECT lane FROM outbox_lane ORDER BY lane");
+        let lanes: Vec<i16> =
+            db.query_all_raw(lanes).await.unwrap().iter().map(|row| row.try_get("", "lane").unwrap()).collect();
+        assert_eq!(lanes, (0..i16::from(LANES)).collect::<Vec<_>>());
+        let used: std::collections::BTreeSet<i16> = (0..2000).map(|_| lane_of(Uuid::now_v7())).collect();
+        assert_eq!(used.into_iter().collect::<Vec<_>>(), lanes);
+    }
+}
