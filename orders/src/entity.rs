@@ -9,7 +9,7 @@ use contracts::EventType;
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Order as Direction, QueryFilter, QueryOrder,
-    QuerySelect,
+    QuerySelect, QueryTrait,
     entity::prelude::*,
     sea_query::{Expr, OnConflict},
 };
@@ -320,4 +320,18 @@ pub(crate) async fn take_key(
     let used = idempotency::Entity::find_by_id((client_id.to_owned(), key.to_owned())).one(db).await?;
     used.map(|row| Some(UsedKey { request_hash: row.request_hash, order_id: row.order_id }))
         .ok_or_else(|| DbErr::RecordNotFound("an idempotency key that was there a moment ago".to_owned()))
+}
+
+/// Forgets up to `limit` idempotency keys that were taken before `before`, and answers how many.
+pub(crate) async fn forget_keys(db: &impl ConnectionTrait, before: DateTime<Utc>, limit: u64) -> Result<u64, DbErr> {
+    use idempotency::Column;
+    let oldest = idempotency::Entity::find()
+        .select_only()
+        .columns([Column::ClientId, Column::Key])
+        .filter(Column::CreatedAt.lt(before))
+        .order_by_asc(Column::CreatedAt)
+        .limit(limit)
+        .into_query();
+    let key = Expr::tuple([Expr::col(Column::ClientId), Expr::col(Column::Key)]);
+    Ok(idempotency::Entity::delete_many().filter(key.in_subquery(oldest)).exec(db).await?.rows_affected)
 }

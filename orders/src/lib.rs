@@ -8,6 +8,7 @@ pub mod config;
 mod consumer;
 pub mod entity;
 pub mod graphql;
+mod housekeeping;
 pub mod order;
 pub mod rest;
 pub mod saga;
@@ -23,6 +24,7 @@ use chassis::{
 use contracts::topology;
 use messaging::{BusStatus, EventBus};
 use outbox::{DatabaseUrl, Outbox, Relay};
+use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 
@@ -50,10 +52,16 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
         .route("/graphql", chassis::graphql::endpoint(graphql::schema(orders.clone())))
         .merge(health::routes(Arc::clone(&readiness)));
     let relay = Relay::start(&outbox, &bus);
+    let stop = CancellationToken::new();
+    let housekeeping = tokio::spawn(housekeeping::run(outbox, stop.clone()));
     let subscription = bus.subscribe(&topology::ORDERS_INVOICE_EVENTS, Arc::new(InvoiceEvents(orders)));
     Ok(RunningService::start(NAME, listener, routes, readiness)
         .on_stop(|| subscription.stop())
         .on_stop(|| relay.stop())
+        .on_stop(|| async move {
+            stop.cancel();
+            let _ = housekeeping.await;
+        })
         .on_stop(|| async move {
             let _ = db.close().await;
         }))
