@@ -11,8 +11,17 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, field::Empty, info_span};
 
@@ -20,6 +29,11 @@ use crate::{listen::Listener, problem::Problem, propagation};
 
 /// The largest body that is read, in bytes. Everything we accept is far smaller.
 pub const BODY_LIMIT: usize = 128 * 1024;
+
+/// How long a client may take for the head of a request, the wait for it on an idle connection included. Without a limit
+/// half a line a minute holds a connection for ever. Longer than the 60 s that gateways keep idle connections to us: the
+/// side that sends must be the one that closes, or a request meets a closing connection.
+const HEADER_READ: Duration = Duration::from_secs(75);
 
 /// How long requests in flight may take to finish once the server stops.
 const FINISH: Duration = Duration::from_secs(8);
@@ -146,22 +160,52 @@ fn is_json(value: &HeaderValue) -> bool {
 
 /// Serves until `stop`, then finishes the requests in flight, for [`FINISH`] at most.
 pub(crate) async fn serve(listener: Listener, routes: Router, stop: CancellationToken) {
-    let mut servers = JoinSet::new();
+    let connections = TaskTracker::new();
+    let mut acceptors = JoinSet::new();
     for socket in listener.into_sockets() {
-        let (routes, stop) = (routes.clone(), stop.clone());
-        servers.spawn(async move {
-            let socket = axum::serve::ListenerExt::tap_io(socket, |stream| {
+        acceptors.spawn(accept(socket, routes.clone(), stop.clone(), connections.clone()));
+    }
+    while acceptors.join_next().await.is_some() {}
+    connections.close();
+    if timeout(FINISH, connections.wait()).await.is_err() {
+        tracing::warn!("requests were still running {FINISH:?} after the server stopped accepting");
+    }
+}
+
+async fn accept(socket: TcpListener, routes: Router, stop: CancellationToken, connections: TaskTracker) {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
                 // Answers are small: waiting to fill a packet only adds latency.
                 let _ = stream.set_nodelay(true);
-            });
-            axum::serve(socket, routes).with_graceful_shutdown(stop.cancelled_owned()).await
-        });
+                connections.spawn(serve_connection(stream, routes.clone(), stop.clone()));
+            }
+            // Most often no file handle is left; one is free again when a connection ends.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection: {error}");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
     }
-    let finished = async { while servers.join_next().await.is_some() {} };
+}
+
+async fn serve_connection(stream: TcpStream, routes: Router, stop: CancellationToken) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    // An error here is a client that went away or sent no HTTP: nothing that anybody should act on.
     tokio::select! {
-        () = finished => {}
-        () = async { stop.cancelled().await; tokio::time::sleep(FINISH).await } => {
-            tracing::warn!("requests were still running {FINISH:?} after the server stopped accepting");
+        _ = connection.as_mut() => {}
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
         }
     }
 }

@@ -189,6 +189,26 @@ mod tests {
         service.stop().await;
     }
 
+    #[tokio::test]
+    async fn an_idle_connection_does_not_hold_up_the_stop() {
+        let (service, mut client) = service().await;
+        ask(&mut client).await;
+        let began = std::time::Instant::now();
+        service.stop().await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+
+    /// A client that sends half a line and then nothing is let go.
+    #[tokio::test(start_paused = true)]
+    async fn an_unfinished_request_head_is_not_awaited_for_ever() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (service, mut client) = service().await;
+        client.write_all(b"GET /live").await.unwrap();
+        let mut rest = Vec::new();
+        timeout(Duration::from_secs(120), client.read_to_end(&mut rest)).await.unwrap().unwrap();
+        service.stop().await;
+    }
+
     #[tokio::test(start_paused = true)]
     async fn stopping_ends_although_a_hook_does_not() {
         let (service, _client) = service().await;
