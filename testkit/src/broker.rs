@@ -8,9 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use contracts::broker::Definitions;
+use messaging::rabbitmq::setup;
 use reqwest::{Client, Method, Response, Url};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+/// How much shorter the pauses between attempts are than in production.
+const HASTE: u64 = 1000;
 
 /// A virtual host, deleted when it is dropped.
 #[derive(Debug)]
@@ -41,12 +46,37 @@ impl TestBroker {
         let permissions = broker.path("api/permissions", &[&user]);
         let all = json!({ "configure": ".*", "write": ".*", "read": ".*" });
         broker.call(Method::PUT, permissions, Some(all)).await;
+        broker.set_policies().await;
         Some(broker)
+    }
+
+    /// Puts the policies of a real set-up in force, with pauses that are [`HASTE`] times shorter. The queues are left
+    /// to those who connect.
+    async fn set_policies(&self) {
+        let mut definitions = Definitions::of(&self.vhost);
+        for policy in &mut definitions.policies {
+            if let Some(length) = policy.definition.get_mut("message-ttl") {
+                *length = json!(length.as_u64().expect("milliseconds") / HASTE);
+            }
+        }
+        let (vhosts, exchanges, queues, bindings) = Default::default();
+        let policies = Definitions { vhosts, exchanges, queues, bindings, ..definitions };
+        setup::apply(self.admin.as_str(), &policies, |_| {}).await.expect("policies can be set");
     }
 
     /// The AMQP URL of the virtual host.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its name.
+    pub fn vhost(&self) -> &str {
+        &self.vhost
+    }
+
+    /// The URL of the management API.
+    pub fn admin_url(&self) -> &str {
+        self.admin.as_str()
     }
 
     /// The names of the client connections to the virtual host. The list runs a little behind.

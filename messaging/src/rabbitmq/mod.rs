@@ -14,6 +14,7 @@ mod generation;
 mod hold;
 mod link;
 mod publisher;
+pub mod setup;
 mod topology;
 mod uri;
 

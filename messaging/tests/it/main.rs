@@ -7,4 +7,5 @@
 
 mod bus_contract;
 mod rabbitmq;
+mod setup;
 mod support;
