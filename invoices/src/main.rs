@@ -18,7 +18,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     }
     let telemetry = chassis::telemetry::init(invoices::NAME, &config.telemetry)?;
     let broker_url = config.broker_url.as_deref().context("BROKER_URL is not set")?;
-    let bus: Arc<dyn EventBus> = Arc::new(RabbitMq::connect(broker_url).context("BROKER_URL")?);
+    let bus: Arc<dyn EventBus> = Arc::new(RabbitMq::connect_as(broker_url, invoices::NAME).context("BROKER_URL")?);
     let result = match invoices::start(config, Arc::clone(&bus)).await {
         Ok(service) => {
             service.run_until_signal().await;
