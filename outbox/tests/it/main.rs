@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use contracts::{EventEnvelope, OrderPaid, event_id, topology::Queue};
 use messaging::{BusStatus, EventBus, HandleError, Handler, Outcome, PublishError, Publisher, Subscription};
 use migration::Schema;
-use outbox::{DbFailure, Outbox, Relay};
+use outbox::{DbFailure, Outbox, Relay, parked};
 use sea_orm::{ConnectionTrait, Statement};
 use testkit::{TestDatabase, eventually};
 use uuid::Uuid;
@@ -238,4 +238,27 @@ async fn a_row_at_fault_is_searched_for_and_a_missing_migration_is_waited_for() 
         let missing = handle_error_of(statement).await;
         assert!(matches!(missing, HandleError::Unavailable(_)), "{missing:?}");
     }
+}
+
+#[tokio::test]
+async fn a_parked_event_leaves_when_it_is_sent_again_and_is_gone_when_it_is_dropped() {
+    let bench = Bench::new(&[Answer::Refuse { permanent: true }; 2]).await;
+    let relay = Relay::start(&bench.outbox, &bench.bus);
+    for parked in 1..=2 {
+        bench.publish(Uuid::now_v7(), 1).await;
+        eventually("it is parked", || async { (bench.rows().await == (parked, parked)).then_some(()) }).await;
+    }
+    let db = bench.database.connection();
+    let events = parked::list(db).await.unwrap();
+    let [again, dropped] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((again.error.as_str(), again.event_type.as_str()), ("as the script says", "order.paid"));
+
+    assert!(parked::discard(db, dropped).await.unwrap());
+    assert!(parked::redrive(db, again).await.unwrap());
+
+    bench.drained().await;
+    relay.stop().await;
+    assert_eq!(bench.accepted(), [(again.order_id, 1)]);
+    assert!(!parked::redrive(db, again).await.unwrap(), "it is not parked any more");
+    assert!(!parked::discard(db, dropped).await.unwrap(), "it is gone");
 }
