@@ -27,6 +27,8 @@ pub trait EventBus: Send + Sync + 'static {
 pub enum BusStatus {
     /// It can.
     Up,
+    /// It can, but the broker has queues of another form than ours, which are used as they are.
+    Differs(String),
     /// It cannot, or only in part; events wait in the outbox meanwhile.
     Degraded(String),
 }

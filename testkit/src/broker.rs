@@ -79,6 +79,12 @@ impl TestBroker {
         self.admin.as_str()
     }
 
+    /// Declares a durable queue with arguments, as somebody may have done who knew nothing of us.
+    pub async fn declare_queue(&self, name: &str, arguments: Value) {
+        let queue = self.path("api/queues", &[name]);
+        self.call(Method::PUT, queue, Some(json!({ "durable": true, "arguments": arguments }))).await;
+    }
+
     /// The names of the client connections to the virtual host. The list runs a little behind.
     pub async fn connections(&self) -> BTreeSet<String> {
         let list = self.path("api/vhosts", &["connections"]);

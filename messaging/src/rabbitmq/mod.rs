@@ -100,11 +100,13 @@ impl EventBus for RabbitMq {
     }
 
     fn status(&self) -> BusStatus {
-        match (self.publishing.trouble(), self.consuming.trouble()) {
-            (None, None) => BusStatus::Up,
-            (Some(one), Some(other)) if one == other => BusStatus::Degraded(one),
-            (Some(one), Some(other)) => BusStatus::Degraded(format!("{one}; {other}")),
-            (Some(trouble), None) | (None, Some(trouble)) => BusStatus::Degraded(trouble),
+        use BusStatus::{Degraded, Differs, Up};
+        // What is away counts for more than what differs, which both connections see alike.
+        match (self.publishing.status(), self.consuming.status()) {
+            (Degraded(one), Degraded(other)) => Degraded(format!("{one}; {other}")),
+            (Degraded(trouble), _) | (_, Degraded(trouble)) => Degraded(trouble),
+            (Differs(what), _) | (_, Differs(what)) => Differs(what),
+            (Up, Up) => Up,
         }
     }
 

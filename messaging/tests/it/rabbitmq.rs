@@ -175,7 +175,7 @@ async fn a_queue_of_another_kind_is_used_as_it_is_and_reported() {
     relay(world.bus.publisher(), vec![created.clone()]).await;
 
     recorder.saw(&[created]).await;
-    let BusStatus::Degraded(difference) = world.bus.status() else { panic!("it should be reported") };
+    let BusStatus::Differs(difference) = world.bus.status() else { panic!("it should be reported") };
     assert!(difference.contains("x-max-length") && difference.contains("'orders'"), "{difference}");
 }
 

@@ -1,11 +1,6 @@
 //! Setting a virtual host up, on a real broker.
 
 use contracts::{broker::Definitions, topology::ORDERS};
-use lapin::{
-    Connection, ConnectionProperties,
-    options::QueueDeclareOptions,
-    types::{AMQPValue, FieldTable},
-};
 use messaging::{
     BusStatus, EventBus,
     rabbitmq::{
@@ -13,6 +8,7 @@ use messaging::{
         setup::{self, Applied, How},
     },
 };
+use serde_json::json;
 use testkit::TestBroker;
 
 use crate::support::eventually;
@@ -39,12 +35,7 @@ async fn what_is_set_up_is_what_the_services_declare_and_a_second_time_changes_n
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_of_another_kind_is_kept_and_named() {
     let Some(broker) = TestBroker::start().await else { return };
-    let client = Connection::connect(broker.url(), ConnectionProperties::default()).await.unwrap();
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-max-length".into(), AMQPValue::LongInt(7));
-    let options = QueueDeclareOptions { durable: true, ..Default::default() };
-    let channel = client.create_channel().await.unwrap();
-    channel.queue_declare(ORDERS.name.into(), options, arguments).await.unwrap();
+    broker.declare_queue(ORDERS.name, json!({ "x-max-length": 7 })).await;
 
     let applied = set_up(&broker).await;
 

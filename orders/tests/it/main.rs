@@ -7,3 +7,4 @@ mod graphql;
 mod idempotency;
 mod input;
 mod paging;
+mod readiness;
