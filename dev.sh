@@ -168,7 +168,11 @@ migrate() {
 provide_broker() {
     [[ -z ${BROKER_URL:-} ]] || return 0
     start_rabbitmq "$data"
-    create_virtual_host tandem
+    local log=$data/logs/broker-setup.log
+    if ! BROKER_ADMIN_URL=$BROKER_ADMIN_URL "$programs/orders" broker-setup --vhost tandem >"$log" 2>&1; then
+        show_log 'the set-up of the broker failed' "$log"
+        exit 1
+    fi
     BROKER_URL=amqp://$BROKER_AUTHORITY/tandem
 }
 

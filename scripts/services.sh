@@ -301,14 +301,6 @@ CONF
     await_server RabbitMQ "$BROKER_PID" "$log" request "$BROKER_ADMIN_URL/api/health/checks/port-listener/$port"
 }
 
-# create_virtual_host NAME: its queues are quorum queues unless declared otherwise, so that clients can declare them
-# plainly. No harm when it is there. RabbitMQ 3.10 spells the setting differently from its successors.
-create_virtual_host() {
-    request --show-error --output /dev/null --request PUT \
-        --header 'content-type: application/json' --data '{"defaultqueuetype":"quorum","default_queue_type":"quorum"}' \
-        "$BROKER_ADMIN_URL/api/vhosts/$1"
-}
-
 # stop_rabbitmq TERM|KILL: TERM takes six seconds; KILL is for data that nobody keeps.
 stop_rabbitmq() {
     stop_process "$BROKER_PID" "$1"

@@ -3,6 +3,7 @@
 //! A change here is a change of contract: additive, or a new version beside the old one. The samples in
 //! `contracts/events/` are parsed by the tests for ever, so that an old message is never refused by a new build.
 
+pub mod broker;
 mod event;
 mod time;
 pub mod topology;

@@ -3,6 +3,7 @@
 use chassis::{listen::Listen, service::StopDelay, telemetry::TelemetryConfig};
 use clap::Parser;
 use contracts::Amount;
+use operations::Operation;
 use outbox::DatabaseUrl;
 
 use crate::invoice::AmountLimit;
@@ -48,10 +49,13 @@ pub struct Config {
 }
 
 /// What to do instead of serving.
-#[derive(Debug, Clone, Copy, clap::Subcommand)]
+#[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Print the GraphQL subgraph schema.
     Schema,
+    /// What an operator does.
+    #[command(flatten)]
+    Operate(Operation),
 }
 
 impl Config {

@@ -20,7 +20,7 @@ use chassis::{
     health::{self, CheckResult, Readiness},
     service::RunningService,
 };
-use contracts::topology;
+use contracts::topology::{self, Queue};
 use messaging::{BusStatus, EventBus};
 use outbox::{DatabaseUrl, Outbox, Relay};
 
@@ -33,6 +33,9 @@ use crate::{
 
 /// The name of the service: the source of its events.
 pub const NAME: &str = "invoices";
+
+/// The queues that it consumes.
+pub const QUEUES: &[&Queue] = &[&topology::ORDERS, &topology::INVOICES_ORDER_CANCELED];
 
 /// Starts the service on its database and the bus, and answers when it accepts requests.
 ///
@@ -65,7 +68,7 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
 
 /// Ready with a reachable database at the newest schema. The broker is reported only: the outbox absorbs its outage.
 fn readiness(outbox: &Outbox, bus: &Arc<dyn EventBus>) -> Readiness {
-    let (db, bus) = (outbox.db().clone(), Arc::clone(bus));
+    let (db, broker, topology) = (outbox.db().clone(), Arc::clone(bus), Arc::clone(bus));
     Readiness::default()
         .check("database", move || {
             let db = db.clone();
@@ -78,7 +81,12 @@ fn readiness(outbox: &Outbox, bus: &Arc<dyn EventBus>) -> Readiness {
             }
         })
         .check("broker", move || {
-            let status = bus.status();
-            async move { if status == BusStatus::Up { CheckResult::Ok } else { CheckResult::Degraded } }
+            let status = broker.status();
+            async move { if matches!(status, BusStatus::Degraded(_)) { CheckResult::Degraded } else { CheckResult::Ok } }
+        })
+        // Events travel, but without the limits, or the safety, of the queues as they should be.
+        .check("topology", move || {
+            let status = topology.status();
+            async move { if matches!(status, BusStatus::Differs(_)) { CheckResult::Degraded } else { CheckResult::Ok } }
         })
 }

@@ -6,19 +6,30 @@ use anyhow::Context;
 use clap::Parser;
 use invoices::{Config, config::Command};
 use messaging::{EventBus, rabbitmq::RabbitMq};
+use operations::Service;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     chassis::service::exit_code(run(Config::parse()).await)
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
-    if let Some(Command::Schema) = config.command {
-        return Ok(write!(std::io::stdout(), "{}", invoices::graphql::sdl())?);
+async fn run(mut config: Config) -> anyhow::Result<()> {
+    match config.command.take() {
+        None => {}
+        Some(Command::Schema) => return Ok(write!(std::io::stdout(), "{}", invoices::graphql::sdl())?),
+        Some(Command::Operate(operation)) => {
+            let service = Service {
+                name: invoices::NAME,
+                queues: invoices::QUEUES,
+                broker_url: config.broker_url,
+                database_url: config.database_url.map(|url| url.parse()).transpose().context("DATABASE_URL")?,
+            };
+            return operations::run(operation, service, &mut std::io::stdout()).await;
+        }
     }
     let telemetry = chassis::telemetry::init(invoices::NAME, &config.telemetry)?;
     let broker_url = config.broker_url.as_deref().context("BROKER_URL is not set")?;
-    let bus: Arc<dyn EventBus> = Arc::new(RabbitMq::connect(broker_url).context("BROKER_URL")?);
+    let bus: Arc<dyn EventBus> = Arc::new(RabbitMq::connect_as(broker_url, invoices::NAME).context("BROKER_URL")?);
     let stop_delay = config.stop_delay;
     let result = match invoices::start(config, Arc::clone(&bus)).await {
         Ok(service) => {

@@ -59,7 +59,7 @@ impl From<DbErr> for InvoiceError {
     fn from(error: DbErr) -> Self {
         match DbFailure::of(&error) {
             DbFailure::Unavailable | DbFailure::Contended => Self::Unavailable(error),
-            DbFailure::Fault => Self::Internal(error),
+            DbFailure::Mismatch | DbFailure::Fault => Self::Internal(error),
         }
     }
 }

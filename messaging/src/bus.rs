@@ -27,6 +27,8 @@ pub trait EventBus: Send + Sync + 'static {
 pub enum BusStatus {
     /// It can.
     Up,
+    /// It can, but the broker has queues of another form than ours, which are used as they are.
+    Differs(String),
     /// It cannot, or only in part; events wait in the outbox meanwhile.
     Degraded(String),
 }
@@ -89,7 +91,8 @@ pub trait Handler: Send + Sync + 'static {
     /// be idempotent through what it writes.
     ///
     /// # Errors
-    /// When nothing was committed: the same batch is given again after a pause, never sent round through the queue.
+    /// When nothing was committed: the same batch is given again, whole or in parts, never sent round through the
+    /// queue.
     async fn handle(&self, batch: &[Delivery]) -> Result<Vec<Verdict>, HandleError>;
 
     /// Whether the store answers. Asked after a batch had to be given back to the broker: as long as it does not,
@@ -102,11 +105,15 @@ pub trait Handler: Send + Sync + 'static {
 pub enum Verdict {
     /// Processed, or a duplicate that changed nothing.
     Done,
+    /// It cannot be processed now, and may be later, for it lacks something that others have yet to bring: again
+    /// after a pause, a longer one each time, and to the dead letters when that has happened often enough. In process
+    /// it stays in the outbox, which tries it again for ever.
+    Later(Rejection),
     /// It can never be processed: to the dead letters, with the reason.
     Reject(Rejection),
 }
 
-/// Why a message went to the dead letters.
+/// Why a message was set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// A stable word to filter by, e.g. `malformed`, `conflict`.
@@ -124,6 +131,10 @@ pub enum HandleError {
     /// Another transaction was in the way (deadlock, serialisation): again at once.
     #[error("a conflict with another transaction: {0}")]
     Contended(String),
+    /// Something in the batch breaks the transaction, every time: its halves are tried, and theirs, until the one at
+    /// fault is alone, which is rejected then.
+    #[error("something in the batch is at fault: {0}")]
+    Fault(String),
 }
 
 /// A running consumer. Dropping it leaves the consumer running; [`Subscription::stop`] ends it.

@@ -1,8 +1,8 @@
-//! One batch through one handler, the same on every bus.
+//! One transaction of one handler, the same on every bus.
 //!
-//! A handler runs in a task of its own: its panic is caught and counts as "nothing was committed", and whoever
-//! waits for it may be cancelled without cutting a commit in half. A conflict with another transaction is tried
-//! again here; everything else is for the bus to wait out.
+//! A handler runs in a task of its own: its panic is caught, and whoever waits for it may be cancelled without
+//! cutting a commit in half. A conflict with another transaction is tried again here. What lies in the batch itself
+//! is for [`bisection`](crate::bisection) to find, and everything else is for the bus to wait out.
 
 use std::{any::Any, sync::Arc, time::Duration};
 
@@ -20,24 +20,38 @@ const CONFLICT_RETRIES: usize = 5;
 #[error("{0}")]
 pub(crate) struct Unsettled(pub(crate) String);
 
+/// Why nothing of a batch was committed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Not for what is in it, as far as is known.
+    #[error(transparent)]
+    Unsettled(#[from] Unsettled),
+    /// Something in it breaks the transaction.
+    #[error("{0}")]
+    Fault(String),
+    /// The handler panicked over it.
+    #[error("the handler panicked: {0}")]
+    Panic(String),
+}
+
 /// Gives `batch` to `handler` inside `span` and answers one verdict for each delivery.
 ///
 /// # Errors
-/// When the store is away, when conflicts do not end, when the handler panicked or answered nonsense.
+/// When nothing was committed. A handler that answers nonsense counts as a store that is away.
 pub(crate) async fn handle(
     handler: &Arc<dyn Handler>,
     batch: &Arc<[Delivery]>,
     span: &Span,
-) -> Result<Vec<Verdict>, Unsettled> {
+) -> Result<Vec<Verdict>, Failure> {
     let mut pauses = Backoff::new(Duration::from_millis(5), Duration::from_millis(80));
     let mut retries = 0;
     loop {
-        match attempt(handler, batch, span).await {
+        match attempt(handler, batch, span).await? {
             Ok(verdicts) if verdicts.len() == batch.len() => return Ok(verdicts),
             Ok(verdicts) => {
                 let (given, answered) = (batch.len(), verdicts.len());
                 error!("the handler answered {answered} verdicts to {given} deliveries: none of them counts");
-                return Err(Unsettled(format!("the handler answered {answered} verdicts to {given} deliveries")));
+                return Err(unsettled(format!("the handler answered {answered} verdicts to {given} deliveries")));
             }
             Err(HandleError::Contended(why)) if retries < CONFLICT_RETRIES => {
                 retries += 1;
@@ -45,31 +59,33 @@ pub(crate) async fn handle(
                 tokio::time::sleep(pauses.next_pause()).await;
             }
             Err(HandleError::Contended(why)) => {
-                return Err(Unsettled(format!("still in conflict after {retries} more attempts: {why}")));
+                return Err(unsettled(format!("still in conflict after {retries} more attempts: {why}")));
             }
-            Err(HandleError::Unavailable(why)) => return Err(Unsettled(why)),
+            Err(HandleError::Unavailable(why)) => return Err(unsettled(why)),
+            Err(HandleError::Fault(why)) => return Err(Failure::Fault(why)),
         }
     }
 }
 
-/// One call of the handler, in its own task.
+fn unsettled(why: String) -> Failure {
+    Failure::Unsettled(Unsettled(why))
+}
+
+/// One call of the handler, in its own task. The outer error is that it did not come to an answer.
 async fn attempt(
     handler: &Arc<dyn Handler>,
     batch: &Arc<[Delivery]>,
     span: &Span,
-) -> Result<Vec<Verdict>, HandleError> {
+) -> Result<Result<Vec<Verdict>, HandleError>, Failure> {
     let (handler, batch) = (Arc::clone(handler), Arc::clone(batch));
     let task = tokio::spawn(async move { handler.handle(&batch).await }.instrument(span.clone()));
-    task.await.unwrap_or_else(|failure| {
-        let why = match failure.try_into_panic() {
-            Ok(payload) => {
-                let message = panic_message(payload.as_ref());
-                error!(parent: span, "a handler panicked: {message}");
-                format!("the handler panicked: {message}")
-            }
-            Err(_) => "the process is shutting down".to_owned(),
-        };
-        Err(HandleError::Unavailable(why))
+    task.await.map_err(|failure| match failure.try_into_panic() {
+        Ok(payload) => {
+            let message = panic_message(payload.as_ref());
+            error!(parent: span, "a handler panicked: {message}");
+            Failure::Panic(message.to_owned())
+        }
+        Err(_) => unsettled("the process is shutting down".to_owned()),
     })
 }
 
@@ -111,7 +127,7 @@ mod tests {
     }
 
     /// What comes of an empty batch, and how often the handler was called.
-    async fn outcome_of<F>(answer: F) -> (Result<Vec<Verdict>, Unsettled>, usize)
+    async fn outcome_of<F>(answer: F) -> (Result<Vec<Verdict>, Failure>, usize)
     where
         F: Fn(usize) -> Result<Vec<Verdict>, HandleError> + Send + Sync + 'static,
     {
@@ -141,13 +157,15 @@ mod tests {
     #[tokio::test]
     async fn an_outage_is_left_to_the_bus() {
         let outcome = outcome_of(|_| Err(HandleError::Unavailable("disk full".into()))).await;
-        assert_eq!(outcome, (Err(Unsettled("disk full".into())), 1));
+        assert_eq!(outcome, (Err(unsettled("disk full".into())), 1));
     }
 
     #[tokio::test]
-    async fn a_panic_is_an_outage_with_its_message() {
+    async fn a_panic_and_a_fault_are_told_apart_with_their_messages() {
         let outcome = outcome_of(|_| panic!("index out of bounds")).await;
-        assert_eq!(outcome, (Err(Unsettled("the handler panicked: index out of bounds".into())), 1));
+        assert_eq!(outcome, (Err(Failure::Panic("index out of bounds".into())), 1));
+        let outcome = outcome_of(|_| Err(HandleError::Fault("value too long".into()))).await;
+        assert_eq!(outcome, (Err(Failure::Fault("value too long".into())), 1));
     }
 
     #[tokio::test]

@@ -22,9 +22,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     BusStatus, Delivery, EventBus, Handler, Outcome, PublishError, Publisher, Subscription, Verdict,
+    bisection::{self, Incoming},
     bus::carries,
-    handling::{self, Unsettled},
-    trace::{self, BatchSpans, destination},
+    handling::Unsettled,
+    trace::{self, destination},
 };
 
 /// The value of `messaging.system` on its spans.
@@ -130,20 +131,15 @@ async fn subscriber(
             job = inbox.recv() => job,
         };
         let Some(Job { batch, answer }) = job else { return };
-        let destinations: Vec<_> = batch
+        let batch: Vec<_> = batch
             .iter()
-            .map(|delivery| destination(EXCHANGE, delivery.event.event_type.as_str(), queue.name))
+            .map(|delivery| Incoming {
+                delivery: delivery.clone(),
+                destination: destination(EXCHANGE, delivery.event.event_type.as_str(), queue.name),
+                suspicious: false,
+            })
             .collect();
-        let spans = BatchSpans::open(SYSTEM, queue, &batch, &destinations);
-        let settled = handling::handle(&handler, &spans.within(&batch), spans.handler()).await;
-        match &settled {
-            Ok(verdicts) => {
-                for (index, (delivery, verdict)) in batch.iter().zip(verdicts).enumerate() {
-                    spans.record_verdict(index, delivery, verdict);
-                }
-            }
-            Err(unsettled) => spans.record_failure(unsettled),
-        }
+        let settled = bisection::settle(SYSTEM, queue, &handler, &batch).await;
         // A publisher that has gone away publishes again, and the handler knows a duplicate when it sees one.
         let _ = answer.send(settled);
     }
@@ -169,20 +165,26 @@ impl Publisher for InProcessPublisher {
                 spans.iter().for_each(|span| trace::record_error(span, error));
             })?;
             for (position, verdict) in verdicts {
-                match verdict {
-                    Verdict::Done => {}
-                    // There are no dead letters here: the event stays in the outbox, set aside with the reason.
-                    Verdict::Reject(rejection) => {
-                        let reason = format!("{}: {}", rejection.reason, rejection.error);
-                        outcomes[position] = Outcome::Refused { reason, permanent: true };
-                    }
-                }
+                refuse(&mut outcomes[position], verdict);
             }
         }
         for ((span, event), outcome) in spans.iter().zip(window).zip(&outcomes) {
             trace::record_outcome(span, event, outcome);
         }
         Ok(outcomes)
+    }
+}
+
+/// What a verdict means where there is no queue to set a message aside in: the event stays in the outbox with the
+/// reason, parked if it can never be processed. Of several verdicts that counts for most.
+fn refuse(outcome: &mut Outcome, verdict: Verdict) {
+    let (rejection, permanent) = match verdict {
+        Verdict::Done => return,
+        Verdict::Later(rejection) => (rejection, false),
+        Verdict::Reject(rejection) => (rejection, true),
+    };
+    if !matches!(outcome, Outcome::Refused { permanent: true, .. }) {
+        *outcome = Outcome::Refused { reason: format!("{}: {}", rejection.reason, rejection.error), permanent };
     }
 }
 

@@ -7,6 +7,7 @@
 //! Nobody publishes here directly: code appends to the outbox, and its relay publishes.
 
 mod batch;
+mod bisection;
 mod bus;
 mod handling;
 pub mod in_process;

@@ -10,7 +10,7 @@ use chassis::propagation::{add_link, set_parent, trace_context_of};
 use contracts::{EventEnvelope, topology::EXCHANGE, topology::Queue};
 use tracing::{Span, debug, info_span, warn};
 
-use crate::{Delivery, Outcome, Verdict};
+use crate::{Delivery, Outcome, Rejection, Verdict};
 
 /// The span of one event's way to the bus.
 pub(crate) fn publish_span(system: &'static str, event: &EventEnvelope) -> Span {
@@ -105,9 +105,12 @@ impl BatchSpans {
         let (id, event_type) = (delivery.event.id, delivery.event.event_type);
         match verdict {
             Verdict::Done => debug!(parent: span, message.id = %id, "processed {event_type} {id}"),
-            Verdict::Reject(rejection) => {
-                record_error(span, &rejection.error);
-                let (reason, error) = (rejection.reason, &rejection.error);
+            Verdict::Later(Rejection { reason, error }) => {
+                record_error(span, error);
+                warn!(parent: span, message.id = %id, reason, "put {event_type} {id} off: {error}");
+            }
+            Verdict::Reject(Rejection { reason, error }) => {
+                record_error(span, error);
                 warn!(parent: span, message.id = %id, reason, "rejected {event_type} {id}: {error}");
             }
         }

@@ -3,6 +3,7 @@
 use chassis::{listen::Listen, service::StopDelay, telemetry::TelemetryConfig};
 use clap::Parser;
 use contracts::CustomerId;
+use operations::Operation;
 use outbox::DatabaseUrl;
 
 /// The customer of an order that names none, outside production.
@@ -56,10 +57,13 @@ pub enum AppEnv {
 }
 
 /// What to do instead of serving.
-#[derive(Debug, Clone, Copy, clap::Subcommand)]
+#[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Print the GraphQL subgraph schema.
     Schema,
+    /// What an operator does.
+    #[command(flatten)]
+    Operate(Operation),
 }
 
 impl Config {

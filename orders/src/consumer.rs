@@ -45,10 +45,11 @@ impl Handler for InvoiceEvents {
         }
         let unknown = self.0.follow(&said).await.map_err(|e| DbFailure::into_handle_error(&e))?;
         for ((index, said), unknown) in places.into_iter().zip(&said).zip(unknown) {
-            // An order is committed before its event leaves, so this one was not placed here.
+            // An order is committed before its event leaves, so it was here, or somebody speaks of one that never
+            // was. The first heals: a database that was restored is brought up to date, a standby catches up.
             if unknown {
                 let error = format!("there is no order {}", said.order_id);
-                verdicts[index] = Verdict::Reject(Rejection { reason: "unknown_order", error });
+                verdicts[index] = Verdict::Later(Rejection { reason: "unknown_order", error });
             }
         }
         Ok(verdicts)
@@ -71,4 +72,37 @@ fn read(delivery: &Delivery) -> Result<(Uuid, Input), DecodeError> {
             return Err(DecodeError::UnexpectedType(other));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::{EventEnvelope, TraceContext, event_id};
+    use migration::Schema;
+    use outbox::Outbox;
+    use testkit::TestDatabase;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_said_of_an_order_that_is_not_here_is_put_off() {
+        let database = TestDatabase::create(Schema::Orders).await;
+        let outbox = Outbox::new(database.connection().clone(), crate::NAME);
+        let handler = InvoiceEvents(OrderService::new(outbox, None));
+        let (id, order_id) = (Uuid::now_v7(), Uuid::now_v7());
+        let event = EventEnvelope {
+            id: event_id(id, 1),
+            event_type: EventType::InvoiceIssued,
+            source: "invoices".to_owned(),
+            aggregate_id: id,
+            event_no: 1,
+            order_id,
+            occurred_at: contracts::now(),
+            trace_context: TraceContext::default(),
+            body: serde_json::to_vec(&InvoiceIssued { id, order_id }).unwrap().into(),
+        };
+
+        let verdicts = handler.handle(&[Delivery { event, redelivered: false }]).await.unwrap();
+
+        assert!(matches!(&verdicts[..], [Verdict::Later(Rejection { reason: "unknown_order", .. })]), "{verdicts:?}");
+    }
 }

@@ -21,7 +21,7 @@ use chassis::{
     health::{self, CheckResult, Readiness},
     service::RunningService,
 };
-use contracts::topology;
+use contracts::topology::{self, Queue};
 use messaging::{BusStatus, EventBus};
 use outbox::{DatabaseUrl, Outbox, Relay};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,9 @@ use crate::{consumer::InvoiceEvents, service::OrderService};
 
 /// The name of the service: the source of its events.
 pub const NAME: &str = "orders";
+
+/// The queues that it consumes.
+pub const QUEUES: &[&Queue] = &[&topology::ORDERS_INVOICE_EVENTS];
 
 /// Starts the service on its database and the bus, and answers when it accepts requests.
 ///
@@ -69,7 +72,7 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
 
 /// Ready with a reachable database at the newest schema. The broker is reported only: the outbox absorbs its outage.
 fn readiness(outbox: &Outbox, bus: &Arc<dyn EventBus>) -> Readiness {
-    let (db, bus) = (outbox.db().clone(), Arc::clone(bus));
+    let (db, broker, topology) = (outbox.db().clone(), Arc::clone(bus), Arc::clone(bus));
     Readiness::default()
         .check("database", move || {
             let db = db.clone();
@@ -82,7 +85,12 @@ fn readiness(outbox: &Outbox, bus: &Arc<dyn EventBus>) -> Readiness {
             }
         })
         .check("broker", move || {
-            let status = bus.status();
-            async move { if status == BusStatus::Up { CheckResult::Ok } else { CheckResult::Degraded } }
+            let status = broker.status();
+            async move { if matches!(status, BusStatus::Degraded(_)) { CheckResult::Degraded } else { CheckResult::Ok } }
+        })
+        // Events travel, but without the limits, or the safety, of the queues as they should be.
+        .check("topology", move || {
+            let status = topology.status();
+            async move { if matches!(status, BusStatus::Differs(_)) { CheckResult::Degraded } else { CheckResult::Ok } }
         })
 }

@@ -5,6 +5,7 @@ use std::{io::Write, process::ExitCode, sync::Arc};
 use anyhow::Context;
 use clap::Parser;
 use messaging::{EventBus, rabbitmq::RabbitMq};
+use operations::Service;
 use orders::{Config, config::Command};
 
 #[tokio::main]
@@ -12,13 +13,23 @@ async fn main() -> ExitCode {
     chassis::service::exit_code(run(Config::parse()).await)
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
-    if let Some(Command::Schema) = config.command {
-        return Ok(write!(std::io::stdout(), "{}", orders::graphql::sdl())?);
+async fn run(mut config: Config) -> anyhow::Result<()> {
+    match config.command.take() {
+        None => {}
+        Some(Command::Schema) => return Ok(write!(std::io::stdout(), "{}", orders::graphql::sdl())?),
+        Some(Command::Operate(operation)) => {
+            let service = Service {
+                name: orders::NAME,
+                queues: orders::QUEUES,
+                broker_url: config.broker_url,
+                database_url: config.database_url.map(|url| url.parse()).transpose().context("DATABASE_URL")?,
+            };
+            return operations::run(operation, service, &mut std::io::stdout()).await;
+        }
     }
     let telemetry = chassis::telemetry::init(orders::NAME, &config.telemetry)?;
     let broker_url = config.broker_url.as_deref().context("BROKER_URL is not set")?;
-    let bus: Arc<dyn EventBus> = Arc::new(RabbitMq::connect(broker_url).context("BROKER_URL")?);
+    let bus: Arc<dyn EventBus> = Arc::new(RabbitMq::connect_as(broker_url, orders::NAME).context("BROKER_URL")?);
     let stop_delay = config.stop_delay;
     let result = match orders::start(config, Arc::clone(&bus)).await {
         Ok(service) => {

@@ -51,7 +51,7 @@ impl From<DbErr> for OrderError {
     fn from(error: DbErr) -> Self {
         match DbFailure::of(&error) {
             DbFailure::Unavailable | DbFailure::Contended => Self::Unavailable(error),
-            DbFailure::Fault => Self::Internal(error),
+            DbFailure::Mismatch | DbFailure::Fault => Self::Internal(error),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod database;
 mod failure;
+pub mod parked;
 mod relay;
 mod row;
 mod unit_of_work;

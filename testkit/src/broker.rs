@@ -8,10 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use contracts::topology::Queue;
+use contracts::{broker::Definitions, topology::Queue};
+use messaging::rabbitmq::setup;
 use reqwest::{Client, Method, Response, Url};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+/// How much shorter the pauses between attempts are than in production.
+const HASTE: u64 = 1000;
 
 /// A virtual host, deleted when it is dropped.
 #[derive(Debug)]
@@ -42,7 +46,22 @@ impl TestBroker {
         let permissions = broker.path("api/permissions", &[&user]);
         let all = json!({ "configure": ".*", "write": ".*", "read": ".*" });
         broker.call(Method::PUT, permissions, Some(all)).await;
+        broker.set_policies().await;
         Some(broker)
+    }
+
+    /// Puts the policies of a real set-up in force, with pauses that are [`HASTE`] times shorter. The queues are left
+    /// to those who connect.
+    async fn set_policies(&self) {
+        let mut definitions = Definitions::of(&self.vhost);
+        for policy in &mut definitions.policies {
+            if let Some(length) = policy.definition.get_mut("message-ttl") {
+                *length = json!(length.as_u64().expect("milliseconds") / HASTE);
+            }
+        }
+        let (vhosts, exchanges, queues, bindings) = Default::default();
+        let policies = Definitions { vhosts, exchanges, queues, bindings, ..definitions };
+        setup::apply(self.admin.as_str(), &policies, |_| {}).await.expect("policies can be set");
     }
 
     /// The AMQP URL of the virtual host.
@@ -56,6 +75,22 @@ impl TestBroker {
         let options = json!({ "count": 1, "ackmode": "ack_requeue_true", "encoding": "auto" });
         let letters: Value = self.call(Method::POST, get, Some(options)).await.json().await.expect("a list");
         letters[0]["properties"]["headers"]["x-error"].as_str().map(str::to_owned)
+    }
+
+    /// Its name.
+    pub fn vhost(&self) -> &str {
+        &self.vhost
+    }
+
+    /// The URL of the management API.
+    pub fn admin_url(&self) -> &str {
+        self.admin.as_str()
+    }
+
+    /// Declares a durable queue with arguments, as somebody may have done who knew nothing of us.
+    pub async fn declare_queue(&self, name: &str, arguments: Value) {
+        let queue = self.path("api/queues", &[name]);
+        self.call(Method::PUT, queue, Some(json!({ "durable": true, "arguments": arguments }))).await;
     }
 
     /// The names of the client connections to the virtual host. The list runs a little behind.

@@ -123,7 +123,8 @@ impl ConfirmedPublisher {
     }
 }
 
-async fn open_confirm_channel(generation: &Generation) -> Result<Channel, Broken> {
+/// Opens a channel with confirms.
+pub(super) async fn open_confirm_channel(generation: &Generation) -> Result<Channel, Broken> {
     let channel = open_channel(generation.connection()).await?;
     within("turning confirms on", channel.confirm_select(ConfirmSelectOptions::default())).await?;
     Ok(channel)
@@ -134,8 +135,8 @@ fn fail(generation: &Generation, broken: &Broken) -> PublishError {
     PublishError::Unavailable(broken.to_string())
 }
 
-/// Writes the whole window, then awaits every single confirm.
-async fn publish(channel: &Channel, window: &[Outgoing<'_>]) -> Result<Refusals, lapin::Error> {
+/// Writes the whole window, then awaits every single confirm. The channel is nobody else's.
+pub(super) async fn publish(channel: &Channel, window: &[Outgoing<'_>]) -> Result<Refusals, lapin::Error> {
     let written = try_join_all(window.iter().map(|message| {
         channel.basic_publish(
             message.exchange.clone(),

@@ -1,18 +1,17 @@
 //! Consumes one queue: batches in, one commit, one acknowledgement.
 //!
 //! The invariant is that `basic.ack` with `multiple` is sent only when every delivery up to that tag is either
-//! committed by the handler or confirmed among the dead letters. Everything that prevents this ends the channel, and
+//! committed by the handler or confirmed where it was set aside. Everything that prevents this ends the channel, and
 //! then the broker gives the messages again. While the store is away the batch is held here and the prefetch limit
 //! keeps the rest on the broker; nothing is sent round through the queue.
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use chassis::backoff::Throttle;
 use contracts::topology::Queue;
 use futures_util::StreamExt;
 use lapin::{
-    Acker, BasicProperties, Channel,
+    Acker, Channel,
     message::Delivery as RawDelivery,
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
     types::FieldTable,
@@ -23,15 +22,17 @@ use tracing::{debug, warn};
 
 use super::{
     SYSTEM,
-    confirm::ConfirmedPublisher,
-    dead_letters::parked,
+    aside::Origin,
+    confirm::{ConfirmedPublisher, Outgoing},
     generation::{Broken, Generation, open_channel, within},
     hold::{End, Hold, store_available},
     link::Link,
+    message::Message,
 };
 use crate::{
-    Delivery, Handler, Rejection, Verdict, handling,
-    trace::{BatchSpans, destination},
+    Delivery, Handler, Rejection, Verdict,
+    bisection::{self, Incoming},
+    trace::destination,
     wire,
 };
 
@@ -48,7 +49,7 @@ const GOODBYE: Duration = Duration::from_secs(3);
 pub(super) struct Consumer {
     pub(super) link: Arc<Link>,
     pub(super) parking: ConfirmedPublisher,
-    pub(super) queue: &'static Queue,
+    pub(super) origin: Origin,
     pub(super) handler: Arc<dyn Handler>,
     pub(super) stop: CancellationToken,
     pub(super) complaints: Throttle,
@@ -65,14 +66,14 @@ impl Consumer {
             match self.consume(&generation).await {
                 End::Stopped => return,
                 End::Held(reason) => {
-                    let queue = self.queue.name;
+                    let queue = self.origin.queue.name;
                     warn!(queue, "messages of {queue} go back to the queue for now: {reason}");
                     tokio::select! {
                         () = self.stop.cancelled() => return,
                         () = store_available(&*self.handler) => {}
                     }
                 }
-                End::Broken(reason) => generation.fail(format!("consuming {}: {reason}", self.queue.name)),
+                End::Broken(reason) => generation.fail(format!("consuming {}: {reason}", self.origin.queue.name)),
             }
         }
     }
@@ -83,14 +84,14 @@ impl Consumer {
             Ok(opened) => opened,
             Err(broken) => return End::Broken(broken.to_string()),
         };
-        debug!(queue = self.queue.name, "consuming {}", self.queue.name);
+        debug!(queue = self.origin.queue.name, "consuming {}", self.origin.queue.name);
         let end = loop {
-            let messages = match self.next_batch(&mut deliveries).await {
-                Ok(messages) => messages,
+            let received = match self.next_batch(&mut deliveries).await {
+                Ok(received) => received,
                 Err(end) => break end,
             };
             let stop = self.stop.clone();
-            let mut settled = std::pin::pin!(self.settle(messages, generation));
+            let mut settled = std::pin::pin!(self.settle(received, generation));
             let settled = tokio::select! {
                 settled = &mut settled => settled,
                 () = stop.cancelled() => {
@@ -115,7 +116,7 @@ impl Consumer {
         // Before consuming: without a limit the library takes in the whole queue.
         within("limiting the prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
         let consume = channel.basic_consume(
-            self.queue.name.into(),
+            self.origin.queue.name.into(),
             "".into(),
             BasicConsumeOptions::default(),
             FieldTable::default(),
@@ -125,40 +126,42 @@ impl Consumer {
     }
 
     /// Waits for a message and takes along what comes within the linger.
-    async fn next_batch(&self, deliveries: &mut lapin::Consumer) -> Result<Vec<Message>, End> {
+    async fn next_batch(&self, deliveries: &mut lapin::Consumer) -> Result<Received, End> {
         let first = tokio::select! {
             biased;
             () = self.stop.cancelled() => return Err(End::Stopped),
             first = deliveries.next() => first,
         };
-        let mut messages = vec![Message::from(checked(first)?)];
+        let mut received = Received::begin(checked(first)?);
         let until = Instant::now() + LINGER;
-        while messages.len() < BATCH {
+        while received.messages.len() < BATCH {
             match timeout_at(until, deliveries.next()).await {
-                Ok(next) => messages.push(Message::from(checked(next)?)),
+                Ok(next) => received.take(checked(next)?),
                 Err(_) => break,
             }
         }
-        Ok(messages)
+        Ok(received)
     }
 
     /// Processes, parks and acknowledges a batch.
-    async fn settle(&mut self, messages: Vec<Message>, generation: &Generation) -> Result<(), End> {
-        let batch = Batch::decode(self.queue, &messages);
+    async fn settle(&mut self, Received { messages, last }: Received, generation: &Generation) -> Result<(), End> {
+        let batch = Batch::decode(self.origin.queue, &messages);
         let verdicts = self.verdicts(&batch, generation).await?;
-        let mut letters = Vec::new();
-        for (position, verdict) in batch.positions.iter().zip(verdicts) {
+        let of_handler = batch.positions.into_iter().zip(verdicts);
+        let of_decoding =
+            batch.rejected.into_iter().map(|(position, rejection)| (position, Verdict::Reject(rejection)));
+        let mut aside = Vec::new();
+        for (position, verdict) in of_handler.chain(of_decoding) {
             // The one place where verdicts become actions.
             match verdict {
                 Verdict::Done => {}
-                Verdict::Reject(rejection) => letters.push((*position, rejection)),
+                Verdict::Later(rejection) => aside.push(self.origin.later(&messages[position], &rejection)),
+                Verdict::Reject(rejection) => aside.push(self.origin.dead(&messages[position], &rejection)),
             }
         }
-        letters.extend(batch.rejected);
-        self.park(&messages, &letters, generation).await?;
+        self.set_aside(&aside, generation).await?;
 
-        let Some(last) = messages.last() else { return Ok(()) };
-        match within("acknowledging", last.acker.ack(BasicAckOptions { multiple: true })).await {
+        match within("acknowledging", last.ack(BasicAckOptions { multiple: true })).await {
             Ok(true) => Ok(()),
             // The acknowledgement went nowhere: the channel is not the one that the batch came from any more.
             Ok(false) => Err(End::Broken("the channel was closed before its batch was acknowledged".to_owned())),
@@ -171,48 +174,27 @@ impl Consumer {
         if batch.valid.is_empty() {
             return Ok(Vec::new());
         }
-        let mut hold = Hold::new(self.queue, &self.stop, &mut self.complaints);
+        let queue = self.origin.queue;
+        let mut hold = Hold::new(queue, &self.stop, &mut self.complaints);
         loop {
-            let spans = BatchSpans::open(SYSTEM, self.queue, &batch.valid, &batch.destinations);
-            match handling::handle(&self.handler, &spans.within(&batch.valid), spans.handler()).await {
-                Ok(verdicts) => {
-                    for (index, (delivery, verdict)) in batch.valid.iter().zip(&verdicts).enumerate() {
-                        spans.record_verdict(index, delivery, verdict);
-                    }
-                    return Ok(verdicts);
-                }
-                Err(unsettled) => {
-                    spans.record_failure(&unsettled);
-                    drop(spans);
-                    hold.pause(&unsettled.to_string(), generation.over()).await?;
-                }
+            match bisection::settle(SYSTEM, queue, &self.handler, &batch.valid).await {
+                Ok(verdicts) => return Ok(verdicts),
+                Err(unsettled) => hold.pause(&unsettled.to_string(), generation.over()).await?,
             }
         }
     }
 
-    /// Puts the rejected messages among the dead letters and has that confirmed.
-    async fn park(
-        &mut self,
-        messages: &[Message],
-        letters: &[(usize, Rejection)],
-        generation: &Generation,
-    ) -> Result<(), End> {
-        if letters.is_empty() {
+    /// Publishes what is set aside, to the dead letters and into pauses, and has that confirmed.
+    async fn set_aside(&mut self, aside: &[Outgoing<'_>], generation: &Generation) -> Result<(), End> {
+        if aside.is_empty() {
             return Ok(());
         }
-        let window: Vec<_> = letters
-            .iter()
-            .map(|(position, rejection)| {
-                let message = &messages[*position];
-                parked(self.queue, &message.properties, &message.body, rejection)
-            })
-            .collect();
-        let mut hold = Hold::new(self.queue, &self.stop, &mut self.complaints);
+        let mut hold = Hold::new(self.origin.queue, &self.stop, &mut self.complaints);
         loop {
-            match self.parking.window(&window).await {
+            match self.parking.window(aside).await {
                 Ok(refusals) if refusals.is_empty() => return Ok(()),
-                Ok(refusals) => return Err(End::Broken(format!("the dead letters were refused: {refusals:?}"))),
-                Err(error) => hold.pause(&format!("the dead letters: {error}"), generation.over()).await?,
+                Ok(refusals) => return Err(End::Broken(format!("what is set aside was refused: {refusals:?}"))),
+                Err(error) => hold.pause(&format!("setting messages aside: {error}"), generation.over()).await?,
             }
         }
     }
@@ -231,49 +213,46 @@ async fn cancel(channel: &Channel, deliveries: &lapin::Consumer) {
     let _ = timeout(GOODBYE, channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default())).await;
 }
 
-/// A message as it came.
-struct Message {
-    acker: Acker,
-    exchange: String,
-    routing_key: String,
-    redelivered: bool,
-    properties: BasicProperties,
-    body: Bytes,
+/// Messages in the order in which they came.
+struct Received {
+    messages: Vec<Message>,
+    /// Acknowledges the last of them, and with it all before.
+    last: Acker,
 }
 
-impl From<RawDelivery> for Message {
-    fn from(raw: RawDelivery) -> Self {
-        Self {
-            acker: raw.acker,
-            exchange: raw.exchange.into(),
-            routing_key: raw.routing_key.into(),
-            redelivered: raw.redelivered,
-            properties: raw.properties,
-            body: raw.data.into(),
-        }
+impl Received {
+    fn begin(first: RawDelivery) -> Self {
+        let last = first.acker.clone();
+        Self { messages: vec![Message::from(first)], last }
+    }
+
+    fn take(&mut self, next: RawDelivery) {
+        self.last = next.acker.clone();
+        self.messages.push(Message::from(next));
     }
 }
 
 /// What a handler gets to see of a batch of messages, and what it does not.
 struct Batch {
-    valid: Arc<[Delivery]>,
+    valid: Vec<Incoming>,
     /// The position of each valid delivery among the messages.
     positions: Vec<usize>,
-    /// The [`destination`] of each valid delivery.
-    destinations: Vec<String>,
     rejected: Vec<(usize, Rejection)>,
 }
 
 impl Batch {
     fn decode(queue: &Queue, messages: &[Message]) -> Self {
         let mut valid = Vec::with_capacity(messages.len());
-        let (mut positions, mut destinations, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut positions, mut rejected) = (Vec::new(), Vec::new());
         for (position, message) in messages.iter().enumerate() {
             match wire::decode(queue, &message.routing_key, &message.properties, message.body.clone()) {
                 Ok(event) => {
-                    valid.push(Delivery { event, redelivered: message.redelivered });
+                    valid.push(Incoming {
+                        delivery: Delivery { event, redelivered: message.redelivered },
+                        destination: destination(&message.exchange, &message.routing_key, queue.name),
+                        suspicious: message.is_suspicious(),
+                    });
                     positions.push(position);
-                    destinations.push(destination(&message.exchange, &message.routing_key, queue.name));
                 }
                 Err(rejection) => {
                     let (reason, error) = (rejection.reason, &rejection.error);
@@ -282,6 +261,6 @@ impl Batch {
                 }
             }
         }
-        Self { valid: valid.into(), positions, destinations, rejected }
+        Self { valid, positions, rejected }
     }
 }

@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use super::{generation::Generation, topology::Topology, uri::address};
+use crate::BusStatus;
 use chassis::backoff::{Backoff, Throttle};
 
 /// How often the connection is looked at, in case that its end produced no event.
@@ -92,13 +93,12 @@ impl Link {
         .await
     }
 
-    /// What is wrong, for the readiness report; `None` when nothing is.
-    pub(super) fn trouble(&self) -> Option<String> {
-        let state = self.state.borrow();
-        match state.usable() {
-            Err(reason) => Some(format!("{}: {reason}", self.role)),
-            Ok(generation) if generation.differences().is_empty() => None,
-            Ok(generation) => Some(generation.differences().join("; ")),
+    /// How it stands, for the readiness report.
+    pub(super) fn status(&self) -> BusStatus {
+        match self.state.borrow().usable() {
+            Err(reason) => BusStatus::Degraded(format!("{}: {reason}", self.role)),
+            Ok(generation) if generation.differences().is_empty() => BusStatus::Up,
+            Ok(generation) => BusStatus::Differs(generation.differences().join("; ")),
         }
     }
 

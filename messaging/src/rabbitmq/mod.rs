@@ -7,13 +7,16 @@
 //!
 //! Nothing here waits for the broker at start: a service without it serves its API, and its events wait in the outbox.
 
+mod aside;
 mod confirm;
 mod consumer;
-mod dead_letters;
 mod generation;
 mod hold;
+pub mod letters;
 mod link;
+mod message;
 mod publisher;
+pub mod setup;
 mod topology;
 mod uri;
 
@@ -25,6 +28,7 @@ use contracts::topology::Queue;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{BusStatus, EventBus, Handler, Publisher, Subscription};
+use aside::Origin;
 use confirm::ConfirmedPublisher;
 use consumer::Consumer;
 use link::Link;
@@ -41,6 +45,7 @@ const SYSTEM: &str = "rabbitmq";
 /// [`EventBus::close`].
 #[derive(Debug)]
 pub struct RabbitMq {
+    service: &'static str,
     publishing: Arc<Link>,
     consuming: Arc<Link>,
 }
@@ -54,9 +59,18 @@ impl RabbitMq {
     /// # Errors
     /// When `url` cannot be read. The text names what is wrong with it and leaves out the password.
     pub fn connect(url: &str) -> Result<Self, InvalidUrl> {
+        Self::connect_as(url, "tandem")
+    }
+
+    /// The same for the service of this name, which it writes on what it sets aside.
+    ///
+    /// # Errors
+    /// As [`RabbitMq::connect`].
+    pub fn connect_as(url: &str, service: &'static str) -> Result<Self, InvalidUrl> {
         let uri = uri::parse(url)?;
         let topology = Arc::new(Topology::default());
         Ok(Self {
+            service,
             publishing: Link::open("publishing", uri.clone(), Arc::clone(&topology)),
             consuming: Link::open("consuming", uri, topology),
         })
@@ -76,7 +90,7 @@ impl EventBus for RabbitMq {
             link: Arc::clone(&self.consuming),
             // Parking publishes, so it goes over the publishing connection.
             parking: ConfirmedPublisher::new(Arc::clone(&self.publishing)),
-            queue,
+            origin: Origin { queue, service: self.service },
             handler,
             stop: stop.clone(),
             complaints: Throttle::default(),
@@ -86,11 +100,13 @@ impl EventBus for RabbitMq {
     }
 
     fn status(&self) -> BusStatus {
-        match (self.publishing.trouble(), self.consuming.trouble()) {
-            (None, None) => BusStatus::Up,
-            (Some(one), Some(other)) if one == other => BusStatus::Degraded(one),
-            (Some(one), Some(other)) => BusStatus::Degraded(format!("{one}; {other}")),
-            (Some(trouble), None) | (None, Some(trouble)) => BusStatus::Degraded(trouble),
+        use BusStatus::{Degraded, Differs, Up};
+        // What is away counts for more than what differs, which both connections see alike.
+        match (self.publishing.status(), self.consuming.status()) {
+            (Degraded(one), Degraded(other)) => Degraded(format!("{one}; {other}")),
+            (Degraded(trouble), _) | (_, Degraded(trouble)) => Degraded(trouble),
+            (Differs(what), _) | (_, Differs(what)) => Differs(what),
+            (Up, Up) => Up,
         }
     }
 

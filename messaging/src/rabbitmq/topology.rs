@@ -1,4 +1,4 @@
-//! Declares the exchange, the queues, their dead letters and the bindings, all of them, on every new connection.
+//! Declares the exchange, all queues and the bindings, on every new connection.
 //!
 //! So nothing depends on who started first, and a queue that somebody deleted comes back. Queues are plain and
 //! durable: type, limits and dead-lettering are the virtual host's policies. Where the broker already has one with
@@ -35,8 +35,9 @@ impl Topology {
             Declaration { connection, channel: open_channel(connection).await?, differences: Vec::new() };
         declaration.exchange().await?;
         for queue in QUEUES {
-            declaration.queue(queue.name).await?;
-            declaration.queue(&queue.dead_letter_name()).await?;
+            for name in queue.names() {
+                declaration.queue(&name).await?;
+            }
             for event_type in queue.events {
                 declaration.binding(queue.name, event_type.as_str()).await?;
             }

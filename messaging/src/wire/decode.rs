@@ -75,6 +75,11 @@ pub(crate) fn decode(
     })
 }
 
+/// Whether the metadata of a message say which event it is, the routing key aside.
+pub(crate) fn names_its_type(properties: &BasicProperties) -> bool {
+    properties.kind().is_some() || properties.headers().iter().any(|headers| headers.contains_key(names::TYPE))
+}
+
 /// The `type` property, else the CloudEvents type, else the routing key, else the only one the queue carries.
 fn event_type(
     queue: &Queue,

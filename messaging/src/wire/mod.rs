@@ -7,7 +7,7 @@
 mod decode;
 mod encode;
 
-pub(crate) use decode::decode;
+pub(crate) use decode::{decode, names_its_type};
 pub(crate) use encode::{encode, header, short};
 
 /// The headers that are written and read. The prefix is that of the CloudEvents AMQP binding 1.0.2, section 3.1.

@@ -1,6 +1,11 @@
 //! What every bus promises. Each test is given a bus and never asks which one it is.
 
-use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    pin::pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use contracts::{
     EventEnvelope,
@@ -8,7 +13,7 @@ use contracts::{
     TraceContext,
     topology::{INVOICES_ORDER_CANCELED, ORDERS, ORDERS_INVOICE_EVENTS},
 };
-use messaging::{EventBus, HandleError, Handler, Outcome, Rejection, Subscription, Verdict};
+use messaging::{Delivery, EventBus, HandleError, Handler, Outcome, Rejection, Subscription, Verdict};
 use uuid::Uuid;
 
 use crate::{
@@ -80,6 +85,9 @@ on_every_bus! {
     a_batch_that_failed_is_given_again
     a_panic_neither_loses_nor_blocks
     a_rejected_event_is_set_aside_and_its_neighbours_are_not
+    the_one_that_breaks_the_transaction_is_set_aside_and_its_neighbours_are_not
+    the_one_that_panics_again_is_set_aside_and_its_neighbours_are_not
+    what_may_heal_comes_again_until_it_has
     what_is_published_before_its_consumer_exists_arrives
     a_stopped_subscription_finishes_its_batch_and_takes_no_more
     competing_consumers_share_the_events_and_miss_none
@@ -174,6 +182,58 @@ async fn a_rejected_event_is_set_aside_and_its_neighbours_are_not(world: &World)
     relay(world.bus().publisher(), vec![after.clone()]).await;
     recorder.saw(&[window, vec![after]].concat()).await;
     assert_eq!(recorder.seen().len(), 4, "nothing is given twice");
+}
+
+async fn the_one_that_breaks_the_transaction_is_set_aside_and_its_neighbours_are_not(world: &World) {
+    let fault = || Err(HandleError::Fault("value out of range".into()));
+    the_one_is_set_aside(world, fault).await;
+}
+
+async fn the_one_that_panics_again_is_set_aside_and_its_neighbours_are_not(world: &World) {
+    the_one_is_set_aside(world, || panic!("the panic that this test wants")).await;
+}
+
+/// One of ten `breaks` every transaction that it is in.
+async fn the_one_is_set_aside(
+    world: &World,
+    breaks: impl Fn() -> Result<Vec<Verdict>, HandleError> + Send + Sync + 'static,
+) {
+    let window = events(OrderCreated, 10);
+    let poison = window[6].id;
+    let done_with = Arc::new(Mutex::new(BTreeSet::new()));
+    let recorder = Recorder::answering({
+        let done_with = Arc::clone(&done_with);
+        move |_, batch| {
+            if batch.iter().any(|delivery| delivery.event.id == poison) {
+                return breaks();
+            }
+            done_with.lock().unwrap().extend(batch.iter().map(|delivery| delivery.event.id));
+            done(batch)
+        }
+    });
+    let outcomes = publish_then_subscribe_and_settle(world, &window, recorder).await;
+
+    assert_eq!(world.set_aside(&window, &outcomes).await, BTreeSet::from([poison]));
+    let healthy: Vec<_> = window.iter().filter(|event| event.id != poison).collect();
+    eventually("its neighbours to be done", || *done_with.lock().unwrap() == ids(healthy.iter().copied())).await;
+}
+
+async fn what_may_heal_comes_again_until_it_has(world: &World) {
+    let late = event(OrderCreated);
+    let id = late.id;
+    let recorder = Recorder::answering(move |call, batch| {
+        let later = Verdict::Later(Rejection { reason: "unknown_order", error: "there is no order".into() });
+        let verdict =
+            |delivery: &Delivery| if delivery.event.id == id && call < 3 { later.clone() } else { Verdict::Done };
+        Ok(batch.iter().map(verdict).collect())
+    });
+    world.bus().subscribe(&ORDERS, recorder.clone());
+
+    assert_eq!(relay(world.bus().publisher(), vec![late.clone()]).await, [Outcome::Accepted]);
+
+    eventually("the fourth attempt", || recorder.calls().len() >= 4).await;
+    let seen = recorder.seen();
+    assert!(seen.iter().all(|event| *event == late), "it comes as it came the first time: {seen:?}");
 }
 
 async fn what_is_published_before_its_consumer_exists_arrives(world: &World) {
@@ -284,6 +344,22 @@ async fn an_empty_window_is_nothing(world: &World) {
     let mut publisher = world.bus().publisher();
     within("the bus to be ready", publisher.ready()).await;
     assert_eq!(publisher.publish(&[]).await, Ok(vec![]));
+}
+
+/// Publishes while nobody consumes, so that all of it is one batch. Answers what became of each in the end.
+async fn publish_then_subscribe_and_settle(
+    world: &World,
+    window: &[EventEnvelope],
+    handler: Arc<dyn Handler>,
+) -> Vec<Outcome> {
+    let mut publisher = world.bus().publisher();
+    within("the bus to be ready", publisher.ready()).await;
+    let first = publisher.publish(window).await;
+    world.bus().subscribe(&ORDERS, handler);
+    match first {
+        Ok(outcomes) => outcomes,
+        Err(_) => relay_with(&mut *publisher, window.to_vec()).await,
+    }
 }
 
 /// Publishes while nobody consumes, and again what was not accepted once somebody does.

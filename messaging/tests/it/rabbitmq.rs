@@ -16,10 +16,10 @@ use contracts::{
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
     message::BasicGetMessage,
-    options::{BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions},
+    options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable},
 };
-use messaging::{BusStatus, EventBus, Outcome, rabbitmq::RabbitMq};
+use messaging::{BusStatus, EventBus, Outcome, Rejection, Verdict, rabbitmq::RabbitMq};
 use testkit::TestBroker;
 use uuid::Uuid;
 
@@ -44,19 +44,27 @@ impl RabbitWorld {
         Self { bus, client: plain_client(&broker).await, broker }
     }
 
-    async fn channel(&self) -> Channel {
+    pub(crate) fn url(&self) -> &str {
+        self.broker.url()
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
         self.client.create_channel().await.unwrap()
     }
 
     /// Waits until the bus says that it is up.
-    async fn up(&self) {
+    pub(crate) async fn up(&self) {
         eventually("the bus to be up", || self.bus.status() == BusStatus::Up).await;
     }
 
     /// Waits for a message in `queue`, and takes it.
     pub(crate) async fn dead_letter(&self, queue: &str) -> BasicGetMessage {
-        let channel = self.channel().await;
-        within("a dead letter", async {
+        self.get(&self.channel().await, queue).await
+    }
+
+    /// Waits for a message in `queue`, and has it in hand for as long as `channel` is open.
+    pub(crate) async fn get(&self, channel: &Channel, queue: &str) -> BasicGetMessage {
+        within("a message", async {
             loop {
                 if let Some(message) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap() {
                     return message;
@@ -68,7 +76,7 @@ impl RabbitWorld {
     }
 
     /// What any AMQP client can do: a body to a queue.
-    async fn send_to_queue(&self, queue: &str, properties: BasicProperties, body: &[u8]) {
+    pub(crate) async fn send_to_queue(&self, queue: &str, properties: BasicProperties, body: &[u8]) {
         let options = BasicPublishOptions::default();
         self.channel().await.basic_publish("".into(), queue.into(), options, body, properties).await.unwrap();
     }
@@ -167,7 +175,7 @@ async fn a_queue_of_another_kind_is_used_as_it_is_and_reported() {
     relay(world.bus.publisher(), vec![created.clone()]).await;
 
     recorder.saw(&[created]).await;
-    let BusStatus::Degraded(difference) = world.bus.status() else { panic!("it should be reported") };
+    let BusStatus::Differs(difference) = world.bus.status() else { panic!("it should be reported") };
     assert!(difference.contains("x-max-length") && difference.contains("'orders'"), "{difference}");
 }
 
@@ -278,4 +286,68 @@ async fn without_a_broker_nothing_waits_but_the_publisher() {
     assert!(error.to_string().starts_with("the bus is unavailable"), "{error}");
     within("the subscription to stop", subscription.stop()).await;
     within("the bus to close", bus.close()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_heal_ends_among_the_dead_letters_and_says_how_often_it_was_tried() {
+    let world = broker_or_skip!(RabbitWorld::start());
+    let later = || Verdict::Later(Rejection { reason: "unknown_order", error: "there is no order".into() });
+    let recorder = Recorder::answering(move |_, batch| Ok(batch.iter().map(|_| later()).collect()));
+    world.bus.subscribe(&ORDERS, recorder.clone());
+    let created = event(OrderCreated);
+
+    relay(world.bus.publisher(), vec![created.clone()]).await;
+
+    let letter = world.dead_letter("orders.dlq").await;
+    assert_eq!(recorder.calls().len(), 7, "the first time and six more");
+    assert_eq!(letter.data, created.body);
+    assert_eq!(letter.properties.message_id().as_ref().unwrap().as_str(), created.id.to_string());
+    let headers = letter.properties.headers().as_ref().unwrap();
+    assert_eq!(text(headers, "x-reason"), "retries_exhausted");
+    assert!(text(headers, "x-error").starts_with("unknown_order after 6 retries"));
+    assert_eq!(text(headers, "x-service"), "tandem");
+    assert_eq!(headers.inner().get("x-retry-count"), Some(&AMQPValue::LongInt(6)));
+    let death = headers.inner().keys().find(|name| name.as_str().contains("death"));
+    assert_eq!(death, None, "the broker's book-keeping is not carried along");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_was_there_when_consumers_went_down_is_handled_alone() {
+    let world = broker_or_skip!(RabbitWorld::start());
+    let (suspect, others) = (event(OrderCreated), events(OrderCreated, 20));
+    relay(world.bus.publisher(), vec![suspect.clone()]).await;
+    for _ in 0..3 {
+        // A consumer that goes down with the message in hand.
+        let channel = world.channel().await;
+        world.get(&channel, "orders").await;
+        channel.close(200, "down".into()).await.unwrap();
+    }
+    relay(world.bus.publisher(), others.clone()).await;
+
+    let recorder = Recorder::new();
+    world.bus.subscribe(&ORDERS, recorder.clone());
+
+    recorder.saw(&[vec![suspect.clone()], others].concat()).await;
+    let calls = recorder.calls();
+    let with_it: Vec<_> =
+        calls.iter().filter(|call| call.iter().any(|delivery| delivery.event.id == suspect.id)).collect();
+    assert!(with_it.iter().all(|call| call.len() == 1), "it was handled together with others: {with_it:?}");
+    assert!(calls.iter().any(|call| call.len() > 1), "the others were handled together");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_consumer_survives_is_taken_away_by_the_broker_and_kept() {
+    let world = broker_or_skip!(RabbitWorld::start());
+    let created = event(OrderCreated);
+    relay(world.bus.publisher(), vec![created.clone()]).await;
+    let channel = world.channel().await;
+    for _ in 0..51 {
+        let message = world.get(&channel, "orders").await;
+        message.acker.reject(BasicRejectOptions { requeue: true }).await.unwrap();
+    }
+
+    let letter = world.dead_letter("orders.dlq").await;
+
+    assert_eq!(letter.data, created.body);
+    assert_eq!(text(letter.properties.headers().as_ref().unwrap(), "x-first-death-reason"), "delivery_limit");
 }

@@ -7,4 +7,5 @@ mod graphql;
 mod idempotency;
 mod input;
 mod paging;
+mod readiness;
 mod starting;

@@ -9,9 +9,9 @@ use std::{
 
 use async_trait::async_trait;
 use contracts::{EventEnvelope, OrderPaid, event_id, topology::Queue};
-use messaging::{BusStatus, EventBus, Handler, Outcome, PublishError, Publisher, Subscription};
+use messaging::{BusStatus, EventBus, HandleError, Handler, Outcome, PublishError, Publisher, Subscription};
 use migration::Schema;
-use outbox::{Outbox, Relay};
+use outbox::{DbFailure, Outbox, Relay, parked};
 use sea_orm::{ConnectionTrait, Statement};
 use testkit::{TestDatabase, eventually};
 use uuid::Uuid;
@@ -221,4 +221,44 @@ async fn an_event_carries_the_metadata_of_the_contract() {
     assert_eq!((event.id, event.event_no, event.order_id), (event_id(order, 3), 3, order));
     assert_eq!((event.source.as_str(), event.event_type.as_str()), ("test", "order.paid"));
     assert_eq!(event.body, format!(r#"{{"id":"{order}"}}"#));
+}
+
+/// What a consumer makes of the failure of a statement, on a real database.
+async fn handle_error_of(statement: &str) -> HandleError {
+    let database = TestDatabase::create(Schema::Orders).await;
+    let error = database.connection().execute_unprepared(statement).await.unwrap_err();
+    DbFailure::into_handle_error(&error)
+}
+
+#[tokio::test]
+async fn a_row_at_fault_is_searched_for_and_a_missing_migration_is_waited_for() {
+    let duplicate = handle_error_of("INSERT INTO outbox_lane (lane) VALUES (0)").await;
+    assert!(matches!(duplicate, HandleError::Fault(_)), "{duplicate:?}");
+    for statement in ["SELECT * FROM of_tomorrow", "SELECT of_tomorrow FROM outbox"] {
+        let missing = handle_error_of(statement).await;
+        assert!(matches!(missing, HandleError::Unavailable(_)), "{missing:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_parked_event_leaves_when_it_is_sent_again_and_is_gone_when_it_is_dropped() {
+    let bench = Bench::new(&[Answer::Refuse { permanent: true }; 2]).await;
+    let relay = Relay::start(&bench.outbox, &bench.bus);
+    for parked in 1..=2 {
+        bench.publish(Uuid::now_v7(), 1).await;
+        eventually("it is parked", || async { (bench.rows().await == (parked, parked)).then_some(()) }).await;
+    }
+    let db = bench.database.connection();
+    let events = parked::list(db).await.unwrap();
+    let [again, dropped] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((again.error.as_str(), again.event_type.as_str()), ("as the script says", "order.paid"));
+
+    assert!(parked::discard(db, dropped).await.unwrap());
+    assert!(parked::redrive(db, again).await.unwrap());
+
+    bench.drained().await;
+    relay.stop().await;
+    assert_eq!(bench.accepted(), [(again.order_id, 1)]);
+    assert!(!parked::redrive(db, again).await.unwrap(), "it is not parked any more");
+    assert!(!parked::discard(db, dropped).await.unwrap(), "it is gone");
 }
