@@ -6,5 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "helpers of tests are tests too")]
 
 mod bus_contract;
+mod permissions;
 mod rabbitmq;
 mod support;
