@@ -16,6 +16,7 @@ pub mod broker;
 pub mod database;
 pub mod otlp;
 pub mod proxy;
+pub mod roles;
 mod wait;
 pub mod world;
 
