@@ -48,9 +48,11 @@ impl DatabaseUrl {
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.split_once("://"), self.0.rsplit_once('@')) {
+        // The parameters may hold a password too.
+        let url = if self.is_postgres() { self.0.split(['?', '#']).next().unwrap_or_default() } else { &self.0 };
+        match (url.split_once("://"), url.rsplit_once('@')) {
             (Some((scheme, _)), Some((_, rest))) => write!(f, "{scheme}://…@{rest}"),
-            _ => f.write_str(&self.0),
+            _ => f.write_str(url),
         }
     }
 }
@@ -102,6 +104,8 @@ mod tests {
         let url: DatabaseUrl = "postgres://orders:s3cret@db:5432/orders".parse().unwrap();
         assert_eq!(format!("{url}"), "postgres://…@db:5432/orders");
         assert_eq!(format!("{url:?}"), "DatabaseUrl(postgres://…@db:5432/orders)");
+        let url: DatabaseUrl = "postgres://db/orders?user=orders&password=s3cret@".parse().unwrap();
+        assert_eq!(format!("{url}"), "postgres://db/orders");
         let error = "mysql://orders:s3cret@db/orders".parse::<DatabaseUrl>().unwrap_err().to_string();
         assert!(error.ends_with("not mysql://…") && !error.contains("s3cret"), "{error}");
     }

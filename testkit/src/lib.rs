@@ -17,6 +17,7 @@ pub mod database;
 pub mod otlp;
 pub mod proxy;
 pub mod roles;
+pub mod tls;
 mod wait;
 pub mod world;
 

@@ -7,3 +7,4 @@ mod least_privilege;
 mod outages;
 mod process;
 mod saga_model;
+mod tls;
