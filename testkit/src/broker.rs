@@ -52,6 +52,12 @@ impl TestBroker {
         &self.url
     }
 
+    /// `host:port`, as it is written in the URL.
+    pub fn address(&self) -> &str {
+        let authority = self.url.split('/').nth(2).unwrap_or_default();
+        authority.rsplit('@').next().unwrap_or_default()
+    }
+
     /// Makes users of their own for `orders` and `invoices`, with the permissions of `infra/rabbitmq/permissions.json`
     /// and no others. Answers the URLs that they connect with, in this order. Where they may declare nothing, the
     /// topology has to be there before them.

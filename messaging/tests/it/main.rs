@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "helpers of tests are tests too")]
 
 mod bus_contract;
+mod lapin_contract;
 mod permissions;
 mod rabbitmq;
 mod support;
