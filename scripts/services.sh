@@ -14,8 +14,12 @@ readonly SERVER_DEADLINE_SECONDS=90
 # Set by start_postgres. POSTGRES_URL is the maintenance database; the role may create others.
 POSTGRES_PID='' POSTGRES_URL=''
 # Set by start_rabbitmq. The AMQP URL of a virtual host is amqp://$BROKER_AUTHORITY/<virtual host>.
-BROKER_PID='' BROKER_AUTHORITY='' BROKER_ADMIN_URL=''
+BROKER_PID='' BROKER_AUTHORITY='' BROKER_ADMIN_URL='' BROKER_TLS_PORT=''
 EPMD_PID=''
+
+# A folder with server.pem and server.key: servers that are started afterwards speak TLS too, on PostgreSQL's port and
+# on BROKER_TLS_PORT.
+SERVERS_TLS=''
 
 complain() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
@@ -143,6 +147,14 @@ server_folder() {
     fi
 }
 
+# tls_files FOLDER USER: copies of the certificate and the key that only the server can read, as both insist.
+tls_files() {
+    install -m 0644 "$SERVERS_TLS/server.pem" "$1/server.pem"
+    install -m 0600 "$SERVERS_TLS/server.key" "$1/server.key"
+    ((EUID == 0)) && id "$2" &>/dev/null || return 0
+    chown "$2:" "$1/server.pem" "$1/server.key"
+}
+
 # --- Installation ------------------------------------------------------------------------------------------------
 
 # The folder of PostgreSQL's programs; the newest where there are several. Debian keeps them out of PATH.
@@ -215,6 +227,10 @@ start_postgres() {
     fi
     programs=$(postgres_programs) || return
     server_folder "$folder" postgres || return
+    if [[ -n $SERVERS_TLS ]]; then
+        tls_files "$folder" postgres
+        options+=(-c ssl=on -c "ssl_cert_file=$folder/server.pem" -c "ssl_key_file=$folder/server.key")
+    fi
 
     # Made under another name, so that a folder called `data` is always a complete one.
     if [[ ! -d $folder/data ]]; then
@@ -259,7 +275,7 @@ start_rabbitmq() {
     local folder=$data/rabbitmq log=$data/logs/rabbitmq.log program port admin_port dist_port epmd_port
     program=$(rabbitmq_program) || return
     server_folder "$folder" rabbitmq || return
-    read -r port admin_port dist_port epmd_port < <(free_ports 4)
+    read -r port admin_port dist_port epmd_port BROKER_TLS_PORT < <(free_ports 5)
 
     echo '[rabbitmq_management].' >"$folder/enabled_plugins"
     cat >"$folder/rabbitmq.conf" <<CONF
@@ -267,6 +283,14 @@ listeners.tcp.1 = 127.0.0.1:$port
 management.tcp.ip = 127.0.0.1
 management.tcp.port = $admin_port
 CONF
+    if [[ -n $SERVERS_TLS ]]; then
+        tls_files "$folder" rabbitmq
+        cat >>"$folder/rabbitmq.conf" <<CONF
+listeners.ssl.1 = 127.0.0.1:$BROKER_TLS_PORT
+ssl_options.certfile = $folder/server.pem
+ssl_options.keyfile = $folder/server.key
+CONF
+    fi
 
     # An environment of its own: variables of the caller and the files in /etc/rabbitmq configure other nodes.
     # The home folder holds the cookie. RUNNING_UNDER_SYSTEMD has the start script become the node instead of its

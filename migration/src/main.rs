@@ -31,7 +31,8 @@ struct Target {
     /// Whose database it is.
     schema: SchemaName,
 
-    /// The database: postgres://user:password@host/orders or sqlite://path?mode=rwc.
+    /// The database: postgres://user:password@host/orders or sqlite://path?mode=rwc. With TLS:
+    /// postgres://…?sslmode=verify-full&sslrootcert=/path/ca.pem.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
 }

@@ -17,11 +17,13 @@ pub struct Config {
     #[command(flatten)]
     pub listen: Listen,
 
-    /// Its database: postgres://user:password@host/orders or sqlite://path.
+    /// Its database: postgres://user:password@host/orders or sqlite://path. With TLS, the server's certificate checked:
+    /// postgres://…?sslmode=verify-full&sslrootcert=/path/ca.pem.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, required = true)]
     pub database_url: Option<String>,
 
-    /// The broker: amqp://user:password@host:5672/vhost or amqps://….
+    /// The broker: amqp://user:password@host:5672/vhost or amqps://…. For a private authority:
+    /// amqps://…?cacertfile=/path/ca.pem.
     #[arg(long, env = "BROKER_URL", hide_env_values = true, required = true)]
     pub broker_url: Option<String>,
 

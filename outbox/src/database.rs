@@ -53,8 +53,8 @@ impl DatabaseUrl {
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The user, the password and the parameters, where a password may be, too, are left out.
-        let url = self.0.split_once('?').map_or(self.0.as_str(), |(url, _)| url);
+        // The parameters may hold a password too.
+        let url = if self.is_postgres() { self.0.split(['?', '#']).next().unwrap_or_default() } else { &self.0 };
         match (url.split_once("://"), url.rsplit_once('@')) {
             (Some((scheme, _)), Some((_, rest))) => write!(f, "{scheme}://…@{rest}"),
             _ => f.write_str(url),
@@ -118,7 +118,7 @@ mod tests {
         let url: DatabaseUrl = "postgres://orders:s3cret@db:5432/orders".parse().unwrap();
         assert_eq!(format!("{url}"), "postgres://…@db:5432/orders");
         assert_eq!(format!("{url:?}"), "DatabaseUrl(postgres://…@db:5432/orders)");
-        let url: DatabaseUrl = "postgres://db/orders?user=orders&password=s3cret".parse().unwrap();
+        let url: DatabaseUrl = "postgres://db/orders?user=orders&password=s3cret@".parse().unwrap();
         assert_eq!(format!("{url}"), "postgres://db/orders");
         let error = "mysql://orders:s3cret@db/orders".parse::<DatabaseUrl>().unwrap_err().to_string();
         assert!(error.ends_with("not mysql://…") && !error.contains("s3cret"), "{error}");

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeSet,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -23,6 +24,7 @@ pub struct TestBroker {
     admin: Url,
     vhost: String,
     url: String,
+    users: Mutex<Vec<String>>,
 }
 
 impl TestBroker {
@@ -35,7 +37,8 @@ impl TestBroker {
         let mut url: Url = broker.parse().expect("TEST_BROKER_URL is a URL");
         let vhost = format!("test-{}", Uuid::now_v7());
         url.set_path(&vhost);
-        let broker = Self { admin: admin_url(&url), vhost, url: url.into() };
+        let users = Mutex::default();
+        let broker = Self { admin: admin_url(&url), vhost, url: url.into(), users };
 
         let vhost = broker.path("api/vhosts", &[]);
         // Both spellings: RabbitMQ 3.10 knows the second only, and ignores what it does not know.
@@ -93,6 +96,44 @@ impl TestBroker {
         self.call(Method::PUT, queue, Some(json!({ "durable": true, "arguments": arguments }))).await;
     }
 
+    /// `host:port`, as it is written in the URL.
+    pub fn address(&self) -> &str {
+        let authority = self.url.split('/').nth(2).unwrap_or_default();
+        authority.rsplit('@').next().unwrap_or_default()
+    }
+
+    /// Makes users of their own for `orders` and `invoices`, with the permissions of `infra/rabbitmq/permissions.json`
+    /// and no others. Answers the URLs that they connect with, in this order. Where they may declare nothing, the
+    /// topology has to be there before them.
+    pub async fn users(&self) -> [String; 2] {
+        const PASSWORD: &str = "s3cret";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/rabbitmq/permissions.json");
+        let mut definitions: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        for permission in
+            definitions.as_object_mut().unwrap().values_mut().flat_map(|list| list.as_array_mut().unwrap())
+        {
+            permission["user"] = self.user(permission["user"].as_str().unwrap()).into();
+            permission["vhost"] = self.vhost.as_str().into();
+        }
+        for service in ["orders", "invoices"] {
+            let url = self.admin_path(&["api", "users", &self.user(service)]);
+            self.call(Method::PUT, url, Some(json!({ "password": PASSWORD, "tags": "" }))).await;
+            self.users.lock().unwrap().push(self.user(service));
+        }
+        self.call(Method::POST, self.admin_path(&["api", "definitions"]), Some(definitions)).await;
+        ["orders", "invoices"].map(|service| {
+            let mut url: Url = self.url.parse().unwrap();
+            url.set_username(&self.user(service)).unwrap();
+            url.set_password(Some(PASSWORD)).unwrap();
+            url.into()
+        })
+    }
+
+    /// The name of a service's user: users belong to the broker, not to a virtual host.
+    fn user(&self, service: &str) -> String {
+        format!("{service}-of-{}", self.vhost)
+    }
+
     /// The names of the client connections to the virtual host. The list runs a little behind.
     pub async fn connections(&self) -> BTreeSet<String> {
         let list = self.path("api/vhosts", &["connections"]);
@@ -108,9 +149,7 @@ impl TestBroker {
         while closed.len() < count {
             assert!(Instant::now() < deadline, "{} of {count} connections closed within 30 s", closed.len());
             for name in self.connections().await.difference(&closed.clone()) {
-                let mut url = self.admin.clone();
-                url.path_segments_mut().expect("a base").extend(["api", "connections", name]);
-                self.call(Method::DELETE, url, None).await;
+                self.call(Method::DELETE, self.admin_path(&["api", "connections", name]), None).await;
                 closed.insert(name.clone());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -122,6 +161,13 @@ impl TestBroker {
     fn path(&self, prefix: &str, rest: &[&str]) -> Url {
         let mut url = self.admin.clone();
         url.path_segments_mut().expect("a base").extend(prefix.split('/')).push(&self.vhost).extend(rest);
+        url
+    }
+
+    /// A path on the management API.
+    fn admin_path(&self, segments: &[&str]) -> Url {
+        let mut url = self.admin.clone();
+        url.path_segments_mut().expect("a base").extend(segments);
         url
     }
 
@@ -141,17 +187,23 @@ impl TestBroker {
 
 impl Drop for TestBroker {
     fn drop(&mut self) {
-        let url = self.path("api/vhosts", &[]);
+        let users = std::mem::take(self.users.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let users = users.iter().map(|user| self.admin_path(&["api", "users", user]));
+        let urls: Vec<_> = users.chain([self.path("api/vhosts", &[])]).collect();
         // On a thread and a runtime of its own: the runtime of the test may be ending, and cannot be waited for here.
         let deleted = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             // In an async block, since the request's timer wants the runtime as soon as it is made.
-            let answer =
-                runtime.block_on(async { Client::new().delete(url).timeout(Duration::from_secs(30)).send().await });
-            answer.and_then(Response::error_for_status).map_err(std::io::Error::other)
+            runtime.block_on(async {
+                for url in urls {
+                    let answer = Client::new().delete(url).timeout(Duration::from_secs(30)).send().await;
+                    answer.and_then(Response::error_for_status).map_err(std::io::Error::other)?;
+                }
+                Ok::<_, std::io::Error>(())
+            })
         });
         match deleted.join() {
-            Ok(Ok(_)) => {}
+            Ok(Ok(())) => {}
             Ok(Err(error)) => eprintln!("the virtual host {} was not deleted: {error:?}", self.vhost),
             Err(_) => eprintln!("the virtual host {} was not deleted", self.vhost),
         }

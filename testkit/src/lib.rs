@@ -16,6 +16,8 @@ pub mod broker;
 pub mod database;
 pub mod otlp;
 pub mod proxy;
+pub mod roles;
+pub mod tls;
 mod wait;
 pub mod world;
 

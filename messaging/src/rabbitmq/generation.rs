@@ -6,11 +6,11 @@
 
 use std::{future::Future, sync::OnceLock, time::Duration};
 
-use lapin::{Channel, Connection, ConnectionProperties, uri::AMQPUri};
+use lapin::{Channel, Connection, ConnectionBuilder, ConnectionProperties};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::topology::Topology;
+use super::{topology::Topology, uri::Broker};
 
 /// For the TCP connection and the handshake together; the library has no limit of its own.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -41,10 +41,14 @@ pub(super) struct Generation {
 
 impl Generation {
     /// Connects, and declares the topology.
-    pub(super) async fn start(uri: &AMQPUri, name: &str, topology: &Topology) -> Result<Self, Broken> {
+    pub(super) async fn start(broker: &Broker, name: &str, topology: &Topology) -> Result<Self, Broken> {
         // Without auto-recovery: see the head of the module.
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connection = match timeout(CONNECT, Connection::connect_uri(uri.clone(), properties)).await {
+        let builder = ConnectionBuilder::new()?
+            .with_uri(broker.uri.clone())
+            .with_tls_config(broker.tls())
+            .with_properties(properties);
+        let connection = match timeout(CONNECT, builder.connect()).await {
             Ok(connected) => connected?,
             Err(_) => return Err(Broken::Silent("connecting", CONNECT)),
         };

@@ -20,7 +20,7 @@ use super::{
     generation::{Broken, Generation, open_channel, within},
     message::Message,
     topology::Topology,
-    uri::{self, InvalidUrl, address},
+    uri::{self, InvalidUrl},
 };
 
 /// Why an operator could not work on dead letters.
@@ -101,11 +101,11 @@ impl DeadLetters {
     /// # Errors
     /// When the URL cannot be read, or nobody answers there.
     pub async fn connect(url: &str) -> Result<Self, LettersError> {
-        let uri = uri::parse(url)?;
-        let started = Generation::start(&uri, "tandem dead-letters", &Topology::default()).await;
+        let broker = uri::parse(url)?;
+        let started = Generation::start(&broker, "tandem dead-letters", &Topology::default()).await;
         started
             .map(Self)
-            .map_err(|broken| LettersError::Unreachable { address: address(&uri), cause: broken.to_string() })
+            .map_err(|broken| LettersError::Unreachable { address: broker.address(), cause: broken.to_string() })
     }
 
     /// Begins to look at the dead letters of `queue`, at those that are there now.

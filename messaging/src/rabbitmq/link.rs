@@ -6,7 +6,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
-use lapin::{Event, uri::AMQPUri};
+use lapin::Event;
 use tokio::{
     sync::watch,
     time::{Instant, interval, sleep},
@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use super::{generation::Generation, topology::Topology, uri::address};
+use super::{generation::Generation, topology::Topology, uri::Broker};
 use crate::BusStatus;
 use chassis::backoff::{Backoff, Throttle};
 
@@ -60,11 +60,11 @@ pub(super) struct Link {
 
 impl Link {
     /// Starts the supervisor.
-    pub(super) fn open(role: &'static str, uri: AMQPUri, topology: Arc<Topology>) -> Arc<Self> {
+    pub(super) fn open(role: &'static str, broker: Broker, topology: Arc<Topology>) -> Arc<Self> {
         let (state, seen) = watch::channel(State::Down("still connecting".to_owned()));
         let stop = CancellationToken::new();
         let supervisor = TaskTracker::new();
-        supervisor.spawn(Supervisor { role, uri, topology, state, stop: stop.clone() }.run());
+        supervisor.spawn(Supervisor { role, broker, topology, state, stop: stop.clone() }.run());
         supervisor.close();
         Arc::new(Self { role, state: seen, stop, supervisor })
     }
@@ -130,7 +130,7 @@ impl Drop for Link {
 
 struct Supervisor {
     role: &'static str,
-    uri: AMQPUri,
+    broker: Broker,
     topology: Arc<Topology>,
     state: watch::Sender<State>,
     stop: CancellationToken,
@@ -150,7 +150,7 @@ impl Supervisor {
             }
             if losses.is_due() {
                 announce = true;
-                let (role, address) = (self.role, address(&self.uri));
+                let (role, address) = (self.role, self.broker.address());
                 warn!(role, "no connection to RabbitMQ at {address} for {role}: {reason}");
             }
             self.state.send_replace(State::Down(reason));
@@ -167,14 +167,14 @@ impl Supervisor {
         let name = format!("tandem {}", self.role);
         let started = tokio::select! {
             () = self.stop.cancelled() => return None,
-            started = Generation::start(&self.uri, &name, &self.topology) => started,
+            started = Generation::start(&self.broker, &name, &self.topology) => started,
         };
         let generation = match started {
             Ok(generation) => Arc::new(generation),
             Err(broken) => return Some((broken.to_string(), Duration::ZERO)),
         };
         if std::mem::take(announce) {
-            let (role, address) = (self.role, address(&self.uri));
+            let (role, address) = (self.role, self.broker.address());
             info!(role, "connected to RabbitMQ at {address} for {role}");
         }
         let since = Instant::now();

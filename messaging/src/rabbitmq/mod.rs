@@ -52,12 +52,12 @@ pub struct RabbitMq {
 
 impl RabbitMq {
     /// Starts to connect to the broker at `url`, `amqp://user:password@host:port/vhost` or `amqps://…`, and answers
-    /// at once. It goes on to connect for ever; [`EventBus::status`] says how it stands.
+    /// at once. `?cacertfile=/path/ca.pem` has an authority trusted that the system does not know. It goes on to connect for ever; [`EventBus::status`] says how it stands.
     ///
     /// Call it inside a Tokio runtime, which then runs the connections.
     ///
     /// # Errors
-    /// When `url` cannot be read. The text names what is wrong with it and leaves out the password.
+    /// When `url` or the file it names cannot be read. The text names what is wrong with it and leaves out the password.
     pub fn connect(url: &str) -> Result<Self, InvalidUrl> {
         Self::connect_as(url, "tandem")
     }
@@ -67,12 +67,12 @@ impl RabbitMq {
     /// # Errors
     /// As [`RabbitMq::connect`].
     pub fn connect_as(url: &str, service: &'static str) -> Result<Self, InvalidUrl> {
-        let uri = uri::parse(url)?;
+        let broker = uri::parse(url)?;
         let topology = Arc::new(Topology::default());
         Ok(Self {
             service,
-            publishing: Link::open("publishing", uri.clone(), Arc::clone(&topology)),
-            consuming: Link::open("consuming", uri, topology),
+            publishing: Link::open("publishing", broker.clone(), Arc::clone(&topology)),
+            consuming: Link::open("consuming", broker, topology),
         })
     }
 }

@@ -6,7 +6,7 @@
 //! own ends; a CloudEvents header that is there has to be right.
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, SubsecRound, Utc};
 use contracts::{EventEnvelope, EventType, TraceContext, event_id, topology::Queue};
 use lapin::{
     BasicProperties,
@@ -14,7 +14,7 @@ use lapin::{
 };
 use uuid::Uuid;
 
-use super::names;
+use super::{names, short};
 use crate::{Rejection, bus::carries};
 
 /// Reads a message that arrived on `queue`.
@@ -57,10 +57,13 @@ pub(crate) fn decode(
         (Some(id), _) | (None, Some(id)) => id,
         (None, None) => event_id(aggregate_id, event_no),
     };
-    let occurred_at = headers
-        .parsed::<DateTime<Utc>>(names::TIME, "a time as of RFC 3339")?
-        .or_else(|| properties.timestamp().and_then(|seconds| DateTime::from_timestamp(seconds.try_into().ok()?, 0)))
-        .unwrap_or_else(contracts::now);
+    let occurred_at = match headers.parsed::<DateTime<Utc>>(names::TIME, "a time as of RFC 3339")? {
+        Some(time) if has_four_digit_year(&time) => time.trunc_subsecs(3),
+        Some(time) => {
+            return Err(malformed(format!("the header {} is not a time as of RFC 3339: {time}", names::TIME)));
+        }
+        None => timestamp(properties).unwrap_or_else(contracts::now),
+    };
 
     Ok(EventEnvelope {
         id,
@@ -78,6 +81,17 @@ pub(crate) fn decode(
 /// Whether the metadata of a message say which event it is, the routing key aside.
 pub(crate) fn names_its_type(properties: &BasicProperties) -> bool {
     properties.kind().is_some() || properties.headers().iter().any(|headers| headers.contains_key(names::TYPE))
+}
+
+/// The AMQP timestamp, in seconds; some clients write milliseconds or worse.
+fn timestamp(properties: &BasicProperties) -> Option<DateTime<Utc>> {
+    let seconds = properties.timestamp().as_ref().copied()?.try_into().ok()?;
+    DateTime::from_timestamp(seconds, 0).filter(has_four_digit_year)
+}
+
+/// RFC 3339 has no other years (section 5.6).
+fn has_four_digit_year(time: &DateTime<Utc>) -> bool {
+    (0..=9999).contains(&time.year())
 }
 
 /// The `type` property, else the CloudEvents type, else the routing key, else the only one the queue carries.
@@ -132,7 +146,9 @@ fn source(properties: &BasicProperties, headers: Headers<'_>, event_type: EventT
         Some(app_id) => Some(app_id.as_str()),
         None => headers.text(names::SOURCE)?.map(|source| source.trim_start_matches('/')),
     };
-    Ok(named.unwrap_or(if is_of_orders(event_type) { "orders" } else { "invoices" }).to_owned())
+    let source = named.unwrap_or(if is_of_orders(event_type) { "orders" } else { "invoices" });
+    // No longer than the property that it travels on in.
+    Ok(short(source).to_string())
 }
 
 /// True when the aggregate that changed is an order.
@@ -194,5 +210,7 @@ impl<'a> Headers<'a> {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

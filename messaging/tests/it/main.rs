@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "helpers of tests are tests too")]
 
 mod bus_contract;
+mod lapin_contract;
 mod letters;
+mod permissions;
 mod rabbitmq;
 mod setup;
 mod support;

@@ -39,7 +39,7 @@ impl RabbitWorld {
         Self::start_on(TestBroker::start().await?).await.into()
     }
 
-    async fn start_on(broker: TestBroker) -> Self {
+    pub(crate) async fn start_on(broker: TestBroker) -> Self {
         let bus = RabbitMq::connect(broker.url()).unwrap();
         Self { bus, client: plain_client(&broker).await, broker }
     }

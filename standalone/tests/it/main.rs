@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod journeys;
+mod least_privilege;
 mod outages;
 mod process;
 mod saga_model;
+mod tls;

@@ -85,6 +85,16 @@ fn properties_that_a_plain_client_uses_for_itself_are_passed_over() {
 }
 
 #[test]
+fn a_timestamp_that_is_no_time_is_passed_over() {
+    let before = contracts::now();
+    // Milliseconds where seconds belong, and more than any calendar has.
+    for timestamp in [1_700_000_000_000, u64::MAX] {
+        let properties = BasicProperties::default().with_timestamp(timestamp);
+        assert!(decode(&ORDERS, "orders", &properties, body()).unwrap().occurred_at >= before, "{timestamp}");
+    }
+}
+
+#[test]
 fn the_type_comes_from_the_property_then_the_header_then_the_routing_key_then_the_queue() {
     let header = |name: &str| {
         with_headers(&[("cloudEvents_type", name), ("cloudEvents_subject", &INVOICE.to_string())])
@@ -155,6 +165,7 @@ fn a_cloudevents_header_that_is_there_has_to_be_right() {
         ("cloudEvents_sequence", "seven", "not a number from 1"),
         ("cloudEvents_sequence", "0", "not a number from 1"),
         ("cloudEvents_time", "yesterday", "not a time as of RFC 3339"),
+        ("cloudEvents_time", "+12026-11-21T04:05:06Z", "not a time as of RFC 3339"),
     ] {
         let (reason, error) = rejected(&ORDERS, "orders", &with_headers(&[(name, value)]), body());
         assert_eq!(reason, "malformed", "{name}");
