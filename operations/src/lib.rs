@@ -20,8 +20,7 @@ pub enum Operation {
     DeadLetters(dead_letters::DeadLetters),
 }
 
-/// What belongs to a service.
-#[derive(Debug)]
+/// What belongs to a service. No `Debug`: a broker URL holds a password.
 pub struct Service {
     /// Its name.
     pub name: &'static str,
