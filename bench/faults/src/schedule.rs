@@ -28,7 +28,7 @@ pub(crate) enum Fault {
 /// What is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The n-th replica of the system.
+    /// A replica, by its place: from 0, those of orders first.
     Replica(usize),
     /// RabbitMQ.
     Broker,
