@@ -77,6 +77,12 @@ impl Client {
         Self { orders: narrowed(&self.orders), invoices: narrowed(&self.invoices), ..self.clone() }
     }
 
+    /// The same client, of all replicas but this one.
+    pub(crate) fn without(&self, url: &str) -> Self {
+        let narrowed = |urls: &[String]| urls.iter().filter(|known| *known != url).cloned().collect();
+        Self { orders: narrowed(&self.orders), invoices: narrowed(&self.invoices), ..self.clone() }
+    }
+
     /// Places an order; the value is its id.
     pub(crate) async fn place(&self, key: &str, amount: i64, customer: &str) -> Answer {
         let began = Instant::now();

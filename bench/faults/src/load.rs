@@ -28,6 +28,8 @@ use crate::{
 const CLIENTS: usize = 24;
 /// How often a client looks whether its next order is due.
 const LOOK: Duration = Duration::from_millis(10);
+/// The most milliseconds that a cancellation is ahead of the payment that it races with.
+const HEAD_START_MS: u64 = 60;
 /// The pause before an unknown outcome is asked for again.
 const AGAIN: Duration = Duration::from_millis(150);
 
@@ -221,8 +223,14 @@ impl Shared {
                 if matches!(wish, Wish::Pay) {
                     pay(client, ledger, order, &invoice).await?;
                 } else {
-                    let (paid, canceled) =
-                        tokio::join!(pay(client, ledger, order, &invoice), cancel(client, ledger, order));
+                    // The cancellation has a longer way to the invoice than the payment: a head start for some, so
+                    // that either may win.
+                    let head_start = Duration::from_millis(rand::rng().random_range(0..HEAD_START_MS));
+                    let pay_later = async {
+                        sleep(head_start).await;
+                        pay(client, ledger, order, &invoice).await
+                    };
+                    let (paid, canceled) = tokio::join!(pay_later, cancel(client, ledger, order));
                     paid?;
                     canceled?;
                 }

@@ -53,7 +53,7 @@ use crate::{
     tap::Tap,
 };
 
-/// The most orders that come at once before a kill.
+/// The most orders that come at once.
 const MOST_AT_ONCE: u64 = 500;
 
 #[tokio::main]
@@ -115,10 +115,10 @@ async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
     let system = System::start(options, folder).await?;
     let tap = Tap::start(system.broker_url()).await?;
     let (client, ledger) = (system.client()?, Ledger::create(folder.join("ledger.jsonl"))?);
-    // Half of the orders come steadily, the other half before the kills.
-    let kills = plan.iter().filter(|fault| matches!(fault, Fault::Kill { .. })).count() as u64;
-    let burst = (options.orders() / 2 / kills.max(1)).min(MOST_AT_ONCE);
-    let rate = (options.orders() - kills * burst) as f64 / duration(options, &plan).as_secs_f64();
+    // Half of the orders come steadily, the other half in bursts.
+    let bursts = plan.iter().filter(|fault| fault.wants_burst()).count() as u64;
+    let burst = (options.orders() / 2 / bursts.max(1)).min(MOST_AT_ONCE);
+    let rate = (options.orders() - bursts * burst) as f64 / duration(options, &plan).as_secs_f64();
     let load = Load::start(client.clone(), ledger.clone(), options.seed(), options.orders(), rate);
     let management = Management::new(&system.servers.broker.admin)?;
     let mut run = Run {
@@ -133,6 +133,7 @@ async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
         burst,
         poisoned: BTreeSet::new(),
         happened: Vec::new(),
+        takeovers: Vec::new(),
     };
     run.say(&format!("load: {} orders, {rate:.0} a second; {} faults planned", options.orders(), plan.len()));
 
@@ -164,6 +165,11 @@ async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
             violations.push(Violation { invariant, at_fault: at_fault.clone() });
         }
     }
+    let held: Vec<_> = run.takeovers.iter().filter(|took| **took > run::LANES).collect();
+    if !held.is_empty() {
+        let at_fault = held.iter().map(|took| format!("a frozen relay kept its lanes for {took:.1?}")).collect();
+        violations.push(Violation { invariant: "lanes", at_fault });
+    }
     let mut statuses = BTreeMap::new();
     for order in there.orders.values() {
         *statuses.entry(format!("{} {}", order.status, order.invoice_status)).or_default() += 1;
@@ -185,6 +191,7 @@ async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
         duplicates: published.duplicates(),
         poison: run.poisoned.len(),
         faults: run.happened,
+        takeovers: run.takeovers,
         rolling,
         outage,
         violations,

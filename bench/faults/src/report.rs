@@ -91,6 +91,8 @@ pub(crate) struct Report {
     pub(crate) duplicates: u64,
     pub(crate) poison: usize,
     pub(crate) faults: Vec<Happened>,
+    /// How long it took until other relays had the lanes of a frozen one.
+    pub(crate) takeovers: Vec<Duration>,
     pub(crate) rolling: Option<Rolling>,
     pub(crate) outage: Option<Outage>,
     pub(crate) violations: Vec<Violation>,
@@ -168,6 +170,9 @@ impl Report {
             let [min, median, max] = spread(&times).map(|time| time.as_secs_f64());
             writeln!(out, "{kind:<20} {:>5} {min:>9.2} {median:>9.2} {max:>9.2}", times.len())?;
         }
+        if let Some(slowest) = self.takeovers.iter().max() {
+            writeln!(out, "\nlanes of frozen relays: taken over within {slowest:.1?} at most")?;
+        }
         if let Some(rolling) = &self.rolling {
             let slowest = rolling.stops.iter().map(|(_, took)| *took).max().unwrap_or_default();
             writeln!(
@@ -234,6 +239,7 @@ impl Report {
             "raced": { "paidFirst": self.raced[0], "canceledFirst": self.raced[1] },
             "events": self.events, "publishedAgain": self.duplicates, "provesNothing": self.proves_nothing(),
             "kills": self.kills(), "poison": self.poison, "recovery": recoveries, "faults": faults,
+            "laneTakeoverMs": self.takeovers.iter().copied().map(millis).collect::<Vec<_>>(),
             "rolling": self.rolling.as_ref().map(|rolling| json!({
                 "failedRequests": rolling.failed, "publishedAgain": rolling.duplicates,
                 "stopMs": rolling.stops.iter().map(|(name, took)| (name.clone(), millis(*took))).collect::<BTreeMap<_, _>>(),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rand::{RngExt, rngs::StdRng};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     broker::{self, Management, Message},
@@ -15,6 +15,7 @@ use crate::{
     load::Load,
     marker, poison,
     proxy::Wire,
+    replica::Service,
     report::Happened,
     schedule::{Fault, Server, Target},
     shuffle,
@@ -24,6 +25,8 @@ use crate::{
 
 /// How many events are delivered again at once.
 const AGAIN: usize = 200;
+/// The longest time until the lanes of a frozen relay are free: its transaction may idle for 15 s.
+pub(crate) const LANES: Duration = Duration::from_secs(18);
 /// How long connections may take to appear in the management API.
 const LISTED: Duration = Duration::from_secs(10);
 
@@ -37,11 +40,13 @@ pub(crate) struct Run {
     pub(crate) management: Management,
     pub(crate) random: StdRng,
     pub(crate) began: Instant,
-    /// How many orders come at once before a kill.
+    /// How many orders come at once before some faults.
     pub(crate) burst: u64,
     /// The tokens of what nobody can process.
     pub(crate) poisoned: BTreeSet<String>,
     pub(crate) happened: Vec<Happened>,
+    /// How long it took until other relays had the lanes of a frozen one.
+    pub(crate) takeovers: Vec<Duration>,
 }
 
 impl Run {
@@ -70,8 +75,7 @@ impl Run {
     /// happened to one replica, that one has to do its part.
     async fn make(&mut self, fault: Fault) -> anyhow::Result<(Instant, Client)> {
         let mut client = self.client.clone();
-        if let Fault::Kill { .. } = fault {
-            // In the middle of the work: a kill while nothing happens proves nothing.
+        if fault.wants_burst() {
             self.load.burst(self.burst);
             sleep(Duration::from_millis(self.random.random_range(20..400))).await;
         }
@@ -94,11 +98,8 @@ impl Run {
                 self.system.servers.start_postgres().await?;
             }
             Fault::Freeze { replica: n, time } => {
-                let replica = &self.system.replicas[n];
-                replica.signal("STOP")?;
-                sleep(time).await;
-                replica.signal("CONT")?;
-                client = client.only(&replica.url);
+                self.freeze(n, time).await?;
+                client = client.only(&self.system.replicas[n].url);
             }
             Fault::CloseConnections => self.close_connections().await?,
             Fault::Cut { replica, server, wire, time } => {
@@ -121,6 +122,21 @@ impl Run {
             Fault::Poison => self.poison().await?,
         }
         Ok((Instant::now(), client))
+    }
+
+    /// Freezes a replica. The lanes that it holds have to pass to the others meanwhile, if the time is long enough.
+    async fn freeze(&mut self, n: usize, time: Duration) -> anyhow::Result<()> {
+        let replica = &self.system.replicas[n];
+        let until = Instant::now() + time;
+        replica.signal("STOP")?;
+        if replica.service == Service::Orders && time > LANES {
+            let others = self.client.without(&replica.url);
+            let took = timeout(time, marker::lanes(&others, &self.ledger)).await.unwrap_or(Ok(time))?;
+            self.say(&format!("  its lanes were taken over within {took:.2?}"));
+            self.takeovers.push(took);
+        }
+        sleep(until.saturating_duration_since(Instant::now())).await;
+        self.system.replicas[n].signal("CONT")
     }
 
     fn set_wires(&self, replica: Option<usize>, server: Server, wire: Wire) {

@@ -85,6 +85,11 @@ impl Fault {
         }
     }
 
+    /// Whether it has to come in the middle of much work: a kill while nothing happens proves nothing.
+    pub(crate) fn wants_burst(&self) -> bool {
+        matches!(self, Self::Kill { .. } | Self::Freeze { .. })
+    }
+
     /// About how long it takes with its recovery: the load is spread over the sum.
     pub(crate) fn estimate(&self) -> Duration {
         let seconds = Duration::from_secs;
