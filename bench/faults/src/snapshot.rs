@@ -1,0 +1,174 @@
+//! What is there at the end: the rows of both databases, past the services, and the dead letters.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use anyhow::ensure;
+use contracts::topology::QUEUES;
+use lapin::options::BasicGetOptions;
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult, Statement};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::{broker, check, poison, replica::Service, run::Run, system::System, tap};
+
+/// How long the system may need to come to rest.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long the queues have to stay empty: the broker's figures are up to five seconds old.
+const REST: Duration = Duration::from_secs(6);
+
+/// An order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OrderRow {
+    pub(crate) customer: String,
+    pub(crate) amount: i64,
+    pub(crate) status: String,
+    pub(crate) invoice_status: String,
+    pub(crate) event_no: i64,
+}
+
+/// An invoice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InvoiceRow {
+    pub(crate) id: Uuid,
+    pub(crate) number: i64,
+    pub(crate) order: Uuid,
+    /// Neither for a tombstone.
+    pub(crate) customer: Option<String>,
+    pub(crate) amount: Option<i64>,
+    pub(crate) status: String,
+    pub(crate) version: i64,
+}
+
+/// Everything there is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) orders: BTreeMap<Uuid, OrderRow>,
+    pub(crate) invoices: Vec<InvoiceRow>,
+    /// The order of each idempotency key.
+    pub(crate) keys: BTreeMap<String, Uuid>,
+    /// What still waits in an outbox, parked or not.
+    pub(crate) outbox: Vec<String>,
+    /// What the queues still hold, dead letters apart.
+    pub(crate) queued: BTreeMap<String, u64>,
+    /// The tokens among the dead letters of `orders`.
+    pub(crate) poison: BTreeSet<String>,
+    /// Dead letters that are not known to be poison.
+    pub(crate) strangers: Vec<String>,
+}
+
+/// How many events wait in both outboxes.
+pub(crate) async fn waiting(system: &System) -> anyhow::Result<u64> {
+    let mut count = 0;
+    for service in [Service::Orders, Service::Invoices] {
+        for row in rows(&connect(system, service).await?, "SELECT count(*) AS n FROM outbox").await? {
+            count += row.try_get::<i64>("", "n")?.unsigned_abs();
+        }
+    }
+    Ok(count)
+}
+
+/// Waits until nothing happens any more: outboxes and queues are empty, every order has come to an end, and the tap
+/// has seen all of it. What has not come to rest in time is for the invariants to name.
+pub(crate) async fn at_rest(run: &Run) -> anyhow::Result<Snapshot> {
+    let began = Instant::now();
+    let mut since = Instant::now();
+    loop {
+        let restless = match run.management.queues().await {
+            Ok(queues) => queues.iter().any(|(name, messages)| !name.ends_with(".dlq") && *messages > 0),
+            Err(_) => true,
+        };
+        if restless || waiting(&run.system).await? > 0 {
+            since = Instant::now();
+        }
+        let over = began.elapsed() > PATIENCE;
+        if since.elapsed() > REST || over {
+            let snapshot = take(run).await?;
+            if over || (check::unsettled(&snapshot) == 0 && check::unseen(&snapshot, &run.tap.published()).is_empty()) {
+                return Ok(snapshot);
+            }
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn take(run: &Run) -> anyhow::Result<Snapshot> {
+    let mut snapshot = Snapshot::default();
+    let orders = connect(&run.system, Service::Orders).await?;
+    for row in rows(&orders, "SELECT id, customer_id, amount, status, invoice_status, event_no FROM orders").await? {
+        let order = OrderRow {
+            customer: row.try_get("", "customer_id")?,
+            amount: row.try_get::<i32>("", "amount")?.into(),
+            status: row.try_get("", "status")?,
+            invoice_status: row.try_get("", "invoice_status")?,
+            event_no: row.try_get("", "event_no")?,
+        };
+        snapshot.orders.insert(row.try_get("", "id")?, order);
+    }
+    for row in rows(&orders, "SELECT key, order_id FROM idempotency").await? {
+        snapshot.keys.insert(row.try_get("", "key")?, row.try_get("", "order_id")?);
+    }
+    let invoices = connect(&run.system, Service::Invoices).await?;
+    let sql = "SELECT number, id, order_id, customer_id, amount, status, version FROM invoices";
+    for row in rows(&invoices, sql).await? {
+        snapshot.invoices.push(InvoiceRow {
+            id: row.try_get("", "id")?,
+            number: row.try_get("", "number")?,
+            order: row.try_get("", "order_id")?,
+            customer: row.try_get("", "customer_id")?,
+            amount: row.try_get::<Option<i32>>("", "amount")?.map(i64::from),
+            status: row.try_get("", "status")?,
+            version: row.try_get("", "version")?,
+        });
+    }
+    for db in [&orders, &invoices] {
+        let sql = "SELECT event_type, event_id, attempts, parked_at IS NOT NULL AS parked FROM outbox";
+        for row in rows(db, sql).await? {
+            let (kind, id): (String, Uuid) = (row.try_get("", "event_type")?, row.try_get("", "event_id")?);
+            let (attempts, parked): (i32, bool) = (row.try_get("", "attempts")?, row.try_get("", "parked")?);
+            snapshot.outbox.push(format!("{kind} {id}, {attempts} attempts, parked: {parked}"));
+        }
+    }
+    let queues = run.management.queues().await.unwrap_or_default();
+    let queued = queues.into_iter().filter(|(name, messages)| !name.ends_with(".dlq") && *messages > 0);
+    snapshot.queued = queued.filter(|(name, _)| name != tap::QUEUE).collect();
+    read_dead_letters(&run.system.broker_url(), &mut snapshot).await?;
+    Ok(snapshot)
+}
+
+/// Looks at every dead letter; all of them go back when the connection closes.
+async fn read_dead_letters(url: &str, snapshot: &mut Snapshot) -> anyhow::Result<()> {
+    let (connection, channel) = broker::connect(url).await?;
+    for queue in QUEUES {
+        let name = queue.dead_letter_name();
+        while let Some(message) = channel.basic_get(name.as_str().into(), BasicGetOptions::default()).await? {
+            match poison::token_in(&message.delivery.data).filter(|_| queue.name == "orders") {
+                Some(token) => {
+                    snapshot.poison.insert(token);
+                }
+                None => {
+                    let headers = message.delivery.properties.headers().clone().unwrap_or_default();
+                    let reason = headers.inner().get("x-error").map(|error| format!("{error:?}"));
+                    let body: String = String::from_utf8_lossy(&message.delivery.data).chars().take(200).collect();
+                    snapshot.strangers.push(format!("{name}: {body} {}", reason.unwrap_or_default()));
+                }
+            }
+        }
+    }
+    connection.close(200, "seen".into()).await?;
+    Ok(())
+}
+
+async fn connect(system: &System, service: Service) -> anyhow::Result<DatabaseConnection> {
+    let mut options = ConnectOptions::new(system.database_url(service));
+    options.sqlx_logging(false).max_connections(1);
+    let db = Database::connect(options).await?;
+    ensure!(db.get_database_backend() == DbBackend::Postgres, "not PostgreSQL");
+    Ok(db)
+}
+
+async fn rows(db: &DatabaseConnection, sql: &str) -> anyhow::Result<Vec<QueryResult>> {
+    Ok(db.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await?)
+}
