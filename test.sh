@@ -73,7 +73,6 @@ main() {
     else
         skip 'tests: PostgreSQL, RabbitMQ' 'no TEST_DATABASE_URL and TEST_BROKER_URL, and not installed here'
     fi
-    check_faults
     check_contracts
     check_scripts
     check_dependencies
@@ -107,15 +106,6 @@ admin_url_of() {
     [[ $authority == *@* ]] || authority=guest:guest@$authority
     local host=${authority##*@}
     echo "http://${authority%@*}@${host%:*}:15672"
-}
-
-# Kills processes, so it never uses servers that were given.
-check_faults() {
-    if ensure_servers; then
-        step 'faults' cargo run --locked --quiet -p faults -- --short --no-build
-    else
-        skip 'faults' 'PostgreSQL or RabbitMQ are not installed here'
-    fi
 }
 
 check_contracts() {

@@ -42,13 +42,21 @@ main() {
 choose_ports() {
     local -a ports
     lock_ports
-    read -ra ports < <(free_ports $((5 + $1)))
-    server_ports=("${ports[@]:0:5}")
-    # How scripts/services.sh asks: one for PostgreSQL, four for RabbitMQ.
+    read -ra ports < <(free_ports $((6 + $1)))
+    server_ports=("${ports[@]:0:6}")
+    # How scripts/services.sh asks: one for PostgreSQL, the others for RabbitMQ.
     free_ports() {
-        if (($1 == 1)); then echo "${server_ports[0]}"; else echo "${server_ports[@]:1:4}"; fi
+        if (($1 == 1)); then echo "${server_ports[0]}"; else echo "${server_ports[@]:1:$1}"; fi
     }
-    echo "ports ${ports[*]:5}" >&3
+    echo "ports ${ports[*]:6}" >&3
+}
+
+# A virtual host whose queues are quorum queues, in both spellings of the setting: RabbitMQ 3.10 knows the second only. The
+# services declare the rest.
+create_virtual_host() {
+    request --show-error --output /dev/null --request PUT \
+        --header 'content-type: application/json' --data '{"default_queue_type":"quorum","defaultqueuetype":"quorum"}' \
+        "$BROKER_ADMIN_URL/api/vhosts/$1"
 }
 
 answer() {
