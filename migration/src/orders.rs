@@ -9,7 +9,10 @@ pub(crate) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_000001_orders::Migration), Box::new(m20261121_000002_outbox_retry::Migration)]
+        vec![
+            Box::new(m20261121_000001_orders::Migration),
+            Box::new(crate::outbox::m20261121_000002_outbox_retry::Migration),
+        ]
     }
 }
 
@@ -129,29 +132,6 @@ mod m20261121_000001_orders {
                 )
                 .await?;
             crate::outbox::create(manager).await
-        }
-    }
-}
-
-mod m20261121_000002_outbox_retry {
-    use super::*;
-
-    pub(super) struct Migration;
-
-    impl MigrationName for Migration {
-        fn name(&self) -> &str {
-            "m20261121_000002_outbox_retry"
-        }
-    }
-
-    #[async_trait::async_trait]
-    impl MigrationTrait for Migration {
-        fn use_transaction(&self) -> Option<bool> {
-            crate::IN_A_TRANSACTION
-        }
-
-        async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-            crate::outbox::add_retry(manager).await
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The tables of the outbox, the same in both databases.
 
+#![allow(elided_lifetimes_in_paths, reason = "the signatures are those of the trait")]
+
 use sea_orm_migration::{prelude::*, schema::*, sea_orm::DatabaseBackend};
 
 /// How many lanes there are. The relay and this migration agree on it; changing it needs a migration.
@@ -102,7 +104,7 @@ pub(crate) async fn create(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
 
 /// Refused events wait for their next attempt, apart from those that are ready: an index for each, so that a look for
 /// work reads neither the backlog of the one nor that of the other.
-pub(crate) async fn add_retry(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+async fn add_retry(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager
         .alter_table(
             Table::alter().table(Outbox::Table).add_column(timestamp_with_time_zone_null(Outbox::RetryAt)).to_owned(),
@@ -133,4 +135,28 @@ pub(crate) async fn add_retry(manager: &SchemaManager<'_>) -> Result<(), DbErr> 
                 .to_owned(),
         )
         .await
+}
+
+/// The same step in both databases.
+pub(crate) mod m20261121_000002_outbox_retry {
+    use super::*;
+
+    pub(crate) struct Migration;
+
+    impl MigrationName for Migration {
+        fn name(&self) -> &str {
+            "m20261121_000002_outbox_retry"
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl MigrationTrait for Migration {
+        fn use_transaction(&self) -> Option<bool> {
+            crate::IN_A_TRANSACTION
+        }
+
+        async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+            add_retry(manager).await
+        }
+    }
 }
