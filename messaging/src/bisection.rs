@@ -159,6 +159,7 @@ mod tests {
             order_id: id,
             occurred_at: contracts::now(),
             trace_context: TraceContext::default(),
+            asks: false,
             body: Bytes::new(),
         };
         Incoming { delivery: Delivery { event, redelivered: suspicious }, destination: String::new(), suspicious }

@@ -25,6 +25,7 @@ enum Outbox {
     LastError,
     RetryAt,
     ParkedAt,
+    Asks,
 }
 
 #[derive(DeriveIden)]
@@ -134,6 +135,13 @@ async fn add_retry(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .and_where(Expr::col(Outbox::RetryAt).is_not_null())
                 .to_owned(),
         )
+        .await
+}
+
+/// Events can be said again, with a question (a part of each database's third step).
+pub(crate) async fn add_asks(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    manager
+        .alter_table(Table::alter().table(Outbox::Table).add_column(boolean(Outbox::Asks).default(false)).to_owned())
         .await
 }
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use contracts::{Event, EventEnvelope, TraceContext, event_id, topology};
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait,
+    TransactionTrait, sea_query::OnConflict,
 };
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tracing::info_span;
@@ -75,8 +75,28 @@ impl Outbox {
             ..TransactionOptions::default()
         };
         let transaction = self.db.begin_with_options(options).await?;
-        Ok(UnitOfWork { transaction, events: Vec::new(), now: OnceLock::new(), outbox: self.clone(), _writer: writer })
+        Ok(UnitOfWork {
+            transaction,
+            events: Vec::new(),
+            repeated: Vec::new(),
+            now: OnceLock::new(),
+            outbox: self.clone(),
+            _writer: writer,
+        })
     }
+}
+
+/// An event of the past, for [`UnitOfWork::repeat`].
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a, E> {
+    /// Whose state changed.
+    pub aggregate_id: Uuid,
+    /// Which of its events it was.
+    pub event_no: i64,
+    /// When it happened.
+    pub occurred_at: DateTime<Utc>,
+    /// What it said.
+    pub event: &'a E,
 }
 
 /// One transaction: state changes through [`UnitOfWork::db`], events through [`UnitOfWork::publish`], and both or
@@ -86,6 +106,7 @@ pub struct UnitOfWork {
     // Dropped, and so rolled back, before the writer's turn ends.
     transaction: DatabaseTransaction,
     events: Vec<row::ActiveModel>,
+    repeated: Vec<row::ActiveModel>,
     now: OnceLock<DateTime<Utc>>,
     outbox: Outbox,
     _writer: Option<OwnedMutexGuard<()>>,
@@ -111,7 +132,9 @@ impl UnitOfWork {
     /// # Errors
     /// When the event cannot be written as JSON.
     pub fn publish<E: Event>(&mut self, aggregate_id: Uuid, event_no: i64, event: &E) -> Result<(), DbErr> {
-        self.append(None, aggregate_id, event_no, event)
+        let event = self.envelope(None, aggregate_id, event_no, self.now(), event)?;
+        self.events.push(event.into());
+        Ok(())
     }
 
     /// Like [`UnitOfWork::publish`], in the trace of the message that caused the event: in a batch each event
@@ -126,16 +149,36 @@ impl UnitOfWork {
         event_no: i64,
         event: &E,
     ) -> Result<(), DbErr> {
-        self.append(Some(cause), aggregate_id, event_no, event)
+        let event = self.envelope(Some(cause), aggregate_id, event_no, self.now(), event)?;
+        self.events.push(event.into());
+        Ok(())
     }
 
-    fn append<E: Event>(
+    /// Says again what was said before, in the trace of `cause` or else the current one: the same event under the same
+    /// id, and with `asks` a question for the receiver's side of it. Where it still waits in the outbox it is not
+    /// added a second time.
+    ///
+    /// # Errors
+    /// When the event cannot be written as JSON.
+    pub fn repeat<E: Event>(
         &mut self,
+        cause: Option<&TraceContext>,
+        said: Said<'_, E>,
+        asks: bool,
+    ) -> Result<(), DbErr> {
+        let event = self.envelope(cause, said.aggregate_id, said.event_no, said.occurred_at, said.event)?;
+        self.repeated.push(EventEnvelope { asks, ..event }.into());
+        Ok(())
+    }
+
+    fn envelope<E: Event>(
+        &self,
         cause: Option<&TraceContext>,
         aggregate_id: Uuid,
         event_no: i64,
+        occurred_at: DateTime<Utc>,
         event: &E,
-    ) -> Result<(), DbErr> {
+    ) -> Result<EventEnvelope, DbErr> {
         let body = serde_json::to_vec(event).map_err(|e| DbErr::Json(e.to_string()))?;
         // The creation context travels in the row, so that the trace goes on even if this process dies before the
         // relay runs (OpenTelemetry semantic conventions for messaging, "create").
@@ -154,19 +197,18 @@ impl UnitOfWork {
         if let Some(cause) = cause {
             propagation::set_parent(&span, cause);
         }
-        let envelope = EventEnvelope {
+        Ok(EventEnvelope {
             id: event_id(aggregate_id, event_no),
             event_type: E::TYPE,
             source: self.outbox.source.to_owned(),
             aggregate_id,
             event_no,
             order_id: event.order_id(),
-            occurred_at: self.now(),
+            occurred_at,
             trace_context: propagation::trace_context_of(&span),
+            asks: false,
             body: Bytes::from(body),
-        };
-        self.events.push(envelope.into());
-        Ok(())
+        })
     }
 
     /// Commits state and events, and wakes a relay.
@@ -174,11 +216,17 @@ impl UnitOfWork {
     /// # Errors
     /// When the database refuses. The outcome is then unknown, as it is for any commit whose answer was lost.
     pub async fn commit(mut self) -> Result<(), DbErr> {
-        let published = !self.events.is_empty();
+        let published = !self.events.is_empty() || !self.repeated.is_empty();
         while !self.events.is_empty() {
             let rest = self.events.split_off(self.events.len().min(ROWS_PER_INSERT));
             let rows = std::mem::replace(&mut self.events, rest);
             row::Entity::insert_many(rows).exec_without_returning(&self.transaction).await?;
+        }
+        while !self.repeated.is_empty() {
+            let rest = self.repeated.split_off(self.repeated.len().min(ROWS_PER_INSERT));
+            let rows = std::mem::replace(&mut self.repeated, rest);
+            let once = OnConflict::columns([row::Column::AggregateId, row::Column::EventNo]).do_nothing().to_owned();
+            row::Entity::insert_many(rows).on_conflict(once).exec_without_returning(&self.transaction).await?;
         }
         self.transaction.commit().await?;
         if published {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use contracts::{EventEnvelope, OrderPaid, event_id, topology::Queue};
 use messaging::{BusStatus, EventBus, HandleError, Handler, Outcome, PublishError, Publisher, Subscription};
 use migration::Schema;
-use outbox::{DbFailure, Outbox, Relay, parked};
+use outbox::{DbFailure, Outbox, Relay, Said, parked};
 use sea_orm::{ConnectionTrait, Statement};
 use testkit::{TestDatabase, eventually};
 use uuid::Uuid;
@@ -261,4 +261,27 @@ async fn a_parked_event_leaves_when_it_is_sent_again_and_is_gone_when_it_is_drop
     assert_eq!(bench.accepted(), [(again.order_id, 1)]);
     assert!(!parked::redrive(db, again).await.unwrap(), "it is not parked any more");
     assert!(!parked::discard(db, dropped).await.unwrap(), "it is gone");
+}
+
+/// An event that is said again is the same one, also when it is written down twice.
+#[tokio::test]
+async fn what_is_said_again_has_the_same_id_and_waits_once() {
+    let bench = Bench::new(&[]).await;
+    let id = Uuid::now_v7();
+    bench.publish(id, 1).await;
+    let event = OrderPaid { id };
+    let said = |event_no| Said { aggregate_id: id, event_no, occurred_at: contracts::now(), event: &event };
+    let mut work = bench.outbox.begin().await.unwrap();
+    work.repeat(None, said(1), true).unwrap();
+    work.repeat(None, said(2), true).unwrap();
+    work.repeat(None, said(2), true).unwrap();
+    work.commit().await.unwrap();
+    assert_eq!(bench.rows().await, (2, 0));
+
+    let relay = Relay::start(&bench.outbox, &bench.bus);
+    bench.drained().await;
+    relay.stop().await;
+    let accepted = bench.state.lock().unwrap().accepted.clone();
+    let seen: Vec<_> = accepted.iter().map(|event| (event.id, event.asks)).collect();
+    assert_eq!(seen, [(event_id(id, 1), false), (event_id(id, 2), true)]);
 }

@@ -6,5 +6,6 @@ mod journeys;
 mod least_privilege;
 mod outages;
 mod process;
+mod reconciling;
 mod saga_model;
 mod tls;
