@@ -7,4 +7,5 @@ mod least_privilege;
 mod outages;
 mod process;
 mod saga_model;
+mod saga_stores;
 mod tls;
