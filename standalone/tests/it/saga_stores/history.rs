@@ -8,7 +8,10 @@ use proptest::{
 };
 use proptest_state_machine::ReferenceStateMachine;
 
-use super::model::{Action, Asked, Fact, LIMIT, Label, Model, NOBODYS, Side, Step};
+use super::{
+    model::Model,
+    steps::{Action, Asked, Fact, LIMIT, Label, NOBODYS, Side, Step},
+};
 
 /// The most orders in a history. A relay on PostgreSQL takes eight lanes at once, and an order has one: so its window
 /// is always the whole outbox, as the model says.

@@ -7,7 +7,8 @@ use invoices::{invoice::InvoiceStatus as Settled, saga::State as InvoiceState};
 use orders::order::OrderStatus;
 
 use super::{
-    model::{Fact, Label, QUIESCENT, Rows},
+    model::{QUIESCENT, Rows},
+    steps::{Fact, Label},
     system::Run,
 };
 

@@ -12,14 +12,16 @@ mod history;
 mod invariants;
 mod model;
 mod rows;
+mod steps;
 mod system;
+mod wire;
 
 use std::{
     collections::BTreeMap,
     sync::{Mutex, atomic::Ordering},
 };
 
-use contracts::topology::QUEUES;
+use contracts::{EventType, topology::QUEUES};
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{Config, FileFailurePersistence, TestCaseError, TestError, TestRunner},
@@ -27,7 +29,8 @@ use proptest::{
 use proptest_state_machine::ReferenceStateMachine;
 
 use history::Histories;
-use model::{Action, Model, Side, Step};
+use model::Model;
+use steps::{Action, Asked, Fact, LIMIT, Label, Side, Step};
 use system::{Run, System};
 
 /// Histories in a plain run of the tests: some seconds.
@@ -166,6 +169,53 @@ impl History<'_> {
             }
         }
         Err("it does not come to rest".to_owned())
+    }
+}
+
+/// What the search came up with when the tombstone, the rank, the de-duplication, the number of an event, or the answer
+/// to a key used twice was taken away.
+#[test]
+fn the_shortest_histories_of_known_mistakes() {
+    let order = Label(0);
+    let place = |label, amount| Action::Place(label, Asked { amount, customer: "ada", key: Some("a") });
+    let deliver = |events: &[EventType]| Action::Deliver(events.iter().map(|&event| Fact { order, event }).collect());
+    let leave = |side| Step::Relay(side, vec![]);
+    use EventType::{InvoiceIssued, InvoicePaid, OrderCanceled, OrderCreated};
+    use Step::Do;
+
+    let overtaken = vec![
+        Do(place(order, LIMIT)),
+        Do(Action::Cancel(order)),
+        leave(Side::Orders),
+        Do(deliver(&[OrderCanceled])),
+        Do(Action::Pay(order)),
+        Do(deliver(&[OrderCreated])),
+    ];
+    let paid_and_canceled = vec![
+        Do(place(order, LIMIT)),
+        leave(Side::Orders),
+        Step::Together(deliver(&[OrderCreated]), Action::Cancel(order)),
+        Do(Action::Pay(order)),
+        leave(Side::Invoices),
+        Do(deliver(&[InvoicePaid, InvoiceIssued])),
+    ];
+    let left_twice = vec![
+        Do(place(order, LIMIT)),
+        Step::RelayDies(Side::Orders, vec![]),
+        Step::Unacknowledged(vec![Fact { order, event: OrderCreated }]),
+        leave(Side::Orders),
+        Do(deliver(&[OrderCreated, OrderCreated])),
+    ];
+    let one_key_twice = vec![
+        Step::CutOff(place(order, LIMIT), 4),
+        Do(place(Label(1), LIMIT)),
+        Step::Together(place(Label(2), LIMIT), place(Label(3), LIMIT + 1)),
+    ];
+    let (runtime, system) = started();
+    for history in [overtaken, paid_and_canceled, left_twice, one_key_twice] {
+        if let Err(reason) = runtime.block_on(run(&system, &history, |_| {})) {
+            panic!("{history:#?}\n{reason}");
+        }
     }
 }
 

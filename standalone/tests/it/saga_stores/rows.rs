@@ -12,7 +12,8 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, TryGetable};
 use uuid::Uuid;
 
 use super::{
-    model::{Fact, InvoiceRow, Label, OrderRow, Rows, Side},
+    model::{InvoiceRow, OrderRow, Rows},
+    steps::{Fact, Label, Side},
     system::System,
 };
 

@@ -5,19 +5,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    future::{Future, pending, poll_fn},
-    pin::pin,
-    sync::{Arc, Mutex},
-    task::Poll,
+    sync::Arc,
 };
 
-use async_trait::async_trait;
 use contracts::{Amount, EventEnvelope};
 use invoices::{
     invoice::AmountLimit,
     service::{InvoiceError, InvoiceService},
 };
-use messaging::{Delivery, HandleError, Handler, Outcome, PublishError, Publisher, Verdict};
+use messaging::{Delivery, HandleError, Handler, Verdict};
 use migration::Schema;
 use orders::{
     order::PlaceOrder,
@@ -30,7 +26,10 @@ use testkit::TestDatabase;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::model::{Action, Answer, Asked, Fact, LIMIT, Label, Side, Step};
+use super::{
+    steps::{Action, Answer, Asked, Fact, LIMIT, Label, Side, Step},
+    wire::{Published, Wire, cut_off},
+};
 
 /// The tables of both databases, those first that refer to others.
 const TABLES: [(Side, &[&str]); 2] =
@@ -253,7 +252,7 @@ impl<'a> Run<'a> {
     }
 
     async fn relay(&mut self, side: Side, lost: &[Fact], dies: bool) -> Result<Vec<Answer>, String> {
-        let published = Arc::new(Mutex::new(Vec::new()));
+        let published = Published::default();
         let died = Arc::new(Notify::new());
         let wire = Wire {
             labels: self.labels.clone(),
@@ -302,50 +301,4 @@ async fn handle(handler: &Arc<dyn Handler>, batch: &[Delivery]) -> Result<Vec<Ve
         }
     }
     Err("a conflict without end".to_owned())
-}
-
-/// Drops a future after so many polls, unless it is done by then.
-async fn cut_off<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
-    let mut future = pin!(future);
-    let mut left = polls;
-    poll_fn(|context| match left.checked_sub(1) {
-        None => Poll::Ready(None),
-        Some(less) => {
-            left = less;
-            future.as_mut().poll(context).map(Some)
-        }
-    })
-    .await
-}
-
-/// What a relay publishes to: some of it is lost, and the relay may die of it.
-struct Wire {
-    labels: BTreeMap<Uuid, Label>,
-    lost: Vec<Fact>,
-    dies: Option<Arc<Notify>>,
-    published: Arc<Mutex<Vec<(Fact, EventEnvelope)>>>,
-}
-
-#[async_trait]
-impl Publisher for Wire {
-    async fn ready(&mut self) {}
-
-    async fn publish(&mut self, window: &[EventEnvelope]) -> Result<Vec<Outcome>, PublishError> {
-        let mut outcomes = Vec::new();
-        for event in window {
-            let order = self.labels.get(&event.order_id).copied().unwrap_or(Label(usize::MAX));
-            let fact = Fact { order, event: event.event_type };
-            if self.lost.contains(&fact) {
-                outcomes.push(Outcome::Refused { reason: "lost".to_owned(), permanent: false });
-            } else {
-                outcomes.push(Outcome::Accepted);
-                self.published.lock().unwrap().push((fact, event.clone()));
-            }
-        }
-        if let Some(died) = &self.dies {
-            died.notify_one();
-            pending::<()>().await;
-        }
-        Ok(outcomes)
-    }
 }
