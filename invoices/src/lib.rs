@@ -21,7 +21,7 @@ use chassis::{
     service::RunningService,
 };
 use contracts::topology::{self, Queue};
-use messaging::{BusStatus, EventBus};
+use messaging::{BusStatus, EventBus, Handler};
 use outbox::{DatabaseUrl, Outbox, Reconciler, Relay};
 
 pub use config::Config;
@@ -36,6 +36,14 @@ pub const NAME: &str = "invoices";
 
 /// The queues that it consumes.
 pub const QUEUES: &[&Queue] = &[&topology::ORDERS, &topology::INVOICES_ORDER_CANCELED];
+
+/// What it does with the messages of its queues.
+pub fn consumers(invoices: InvoiceService) -> [(&'static Queue, Arc<dyn Handler>); 2] {
+    [
+        (&topology::ORDERS, Arc::new(NewOrders(invoices.clone()))),
+        (&topology::INVOICES_ORDER_CANCELED, Arc::new(CanceledOrders(invoices))),
+    ]
+}
 
 /// Starts the service on its database and the bus, and answers when it accepts requests.
 ///
@@ -60,8 +68,7 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
         let invoices = asking.clone();
         async move { invoices.reconcile().await }
     });
-    let created = bus.subscribe(&topology::ORDERS, Arc::new(NewOrders(invoices.clone())));
-    let canceled = bus.subscribe(&topology::INVOICES_ORDER_CANCELED, Arc::new(CanceledOrders(invoices)));
+    let [created, canceled] = consumers(invoices).map(|(queue, handler)| bus.subscribe(queue, handler));
     Ok(RunningService::start(NAME, listener, routes, readiness)
         .on_stop(|| created.stop())
         .on_stop(|| canceled.stop())

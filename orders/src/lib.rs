@@ -22,7 +22,7 @@ use chassis::{
     service::RunningService,
 };
 use contracts::topology::{self, Queue};
-use messaging::{BusStatus, EventBus};
+use messaging::{BusStatus, EventBus, Handler};
 use outbox::{DatabaseUrl, Outbox, Reconciler, Relay};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,11 @@ pub const NAME: &str = "orders";
 
 /// The queues that it consumes.
 pub const QUEUES: &[&Queue] = &[&topology::ORDERS_INVOICE_EVENTS];
+
+/// What it does with the messages of its queues.
+pub fn consumers(orders: OrderService) -> [(&'static Queue, Arc<dyn Handler>); 1] {
+    [(&topology::ORDERS_INVOICE_EVENTS, Arc::new(InvoiceEvents(orders)))]
+}
 
 /// Starts the service on its database and the bus, and answers when it accepts requests.
 ///
@@ -62,7 +67,7 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
         let orders = asking.clone();
         async move { orders.reconcile().await }
     });
-    let subscription = bus.subscribe(&topology::ORDERS_INVOICE_EVENTS, Arc::new(InvoiceEvents(orders)));
+    let [subscription] = consumers(orders).map(|(queue, handler)| bus.subscribe(queue, handler));
     Ok(RunningService::start(NAME, listener, routes, readiness)
         .on_stop(|| subscription.stop())
         .on_stop(|| reconciler.stop())

@@ -19,7 +19,7 @@ mod unit_of_work;
 pub use database::{DatabaseUrl, InvalidDatabaseUrl, connect};
 pub use failure::DbFailure;
 pub use reconciler::{Patience, Reconciler};
-pub use relay::Relay;
+pub use relay::{Relay, RelayError};
 pub use unit_of_work::{Outbox, Said, UnitOfWork};
 
 /// How many lanes there are: aggregates in different lanes may be relayed at the same time.

@@ -55,6 +55,15 @@ impl Relay {
         Self { stop, tasks }
     }
 
+    /// Publishes one window and deletes what was accepted: what a running relay does again and again, for those who
+    /// decide themselves when. False when there was nothing to publish. Dropped half-way it leaves what a crash leaves.
+    ///
+    /// # Errors
+    /// When the window was not settled: its events are still in the outbox, and may be on the bus already.
+    pub async fn once(outbox: &Outbox, publisher: Box<dyn Publisher>) -> Result<bool, RelayError> {
+        Worker { outbox: outbox.clone(), publisher }.pass().await
+    }
+
     /// Ends after the window in hand. What is left stays in the outbox.
     pub async fn stop(self) {
         self.stop.cancel();
@@ -62,10 +71,13 @@ impl Relay {
     }
 }
 
+/// Why a window was not settled.
 #[derive(Debug, thiserror::Error)]
-enum PassError {
+pub enum RelayError {
+    /// The outbox could not be read or written.
     #[error("the database: {0}")]
     Database(#[from] DbErr),
+    /// What the bus has of the window is unknown.
     #[error(transparent)]
     Publish(#[from] PublishError),
 }
@@ -122,14 +134,14 @@ impl Worker {
     }
 
     /// Publishes one window. False when there was nothing to publish.
-    async fn pass(&mut self) -> Result<bool, PassError> {
+    async fn pass(&mut self) -> Result<bool, RelayError> {
         match self.outbox.db().get_database_backend() {
             DbBackend::Postgres => self.pass_with_lanes().await,
             _ => self.pass_alone().await,
         }
     }
 
-    async fn pass_with_lanes(&mut self) -> Result<bool, PassError> {
+    async fn pass_with_lanes(&mut self) -> Result<bool, RelayError> {
         // A look without a transaction: an idle replica costs one round trip a poll.
         if !has_work(self.outbox.db()).await? {
             return Ok(false);
@@ -147,7 +159,7 @@ impl Worker {
         Ok(true)
     }
 
-    async fn pass_alone(&mut self) -> Result<bool, PassError> {
+    async fn pass_alone(&mut self) -> Result<bool, RelayError> {
         let rows = row::Entity::find()
             .filter(row::Column::ParkedAt.is_null())
             .filter(row::Column::RetryAt.is_null().or(row::Column::RetryAt.lte(contracts::now())))

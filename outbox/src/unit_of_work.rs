@@ -7,8 +7,8 @@ use chassis::propagation;
 use chrono::{DateTime, Utc};
 use contracts::{Event, EventEnvelope, TraceContext, event_id, topology};
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait, sea_query::OnConflict,
+    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, RuntimeErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait, sea_query::OnConflict,
 };
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tracing::info_span;
@@ -74,7 +74,12 @@ impl Outbox {
             sqlite_transaction_mode: self.writer.as_ref().map(|_| SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let transaction = self.db.begin_with_options(options).await?;
+        // In a task of its own, which comes to its end when the caller is gone, as with a client that hung up: a BEGIN
+        // that is dropped on its way leaves PostgreSQL's session in a transaction that the pool knows nothing of.
+        let db = self.db.clone();
+        let begun = tokio::spawn(async move { Ok::<_, DbErr>((db.begin_with_options(options).await?, writer)) });
+        let (transaction, writer) =
+            begun.await.map_err(|ended| DbErr::Conn(RuntimeErr::Internal(ended.to_string())))??;
         Ok(UnitOfWork {
             transaction,
             events: Vec::new(),

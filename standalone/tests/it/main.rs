@@ -8,4 +8,5 @@ mod outages;
 mod process;
 mod reconciling;
 mod saga_model;
+mod saga_stores;
 mod tls;
