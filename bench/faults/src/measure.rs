@@ -26,7 +26,8 @@ use crate::{
     client::Client,
     ledger::{Book, Ledger},
     options::Options,
-    process, report, snapshot,
+    process, report,
+    snapshot::{self, Snapshot},
     system::System,
     tap::Tap,
 };
@@ -93,7 +94,7 @@ impl Bench {
         &self,
         tap: Option<&Tap>,
         poisoned: &BTreeSet<String>,
-    ) -> anyhow::Result<(Book, Vec<Violation>)> {
+    ) -> anyhow::Result<(Book, Snapshot, Vec<Violation>)> {
         self.say("waiting for rest");
         let there = snapshot::at_rest(&self.system, &self.management, tap).await?;
         let (book, published) = (self.ledger.read()?, tap.map(Tap::published));
@@ -103,7 +104,7 @@ impl Bench {
         if published.is_none() {
             violations.retain(|violation| !["I8", "I9"].iter().any(|id| violation.invariant.starts_with(id)));
         }
-        Ok((book, violations))
+        Ok((book, there, violations))
     }
 }
 
@@ -147,4 +148,12 @@ pub(crate) async fn measure(
 /// How often something fits into a second.
 fn per_second(count: usize, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64().max(0.001)
+}
+
+/// Reads a number above zero.
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number > 0.0 && number <= 1e6 => Ok(number),
+        _ => Err("a number above 0, up to 1000000".to_owned()),
+    }
 }

@@ -18,7 +18,7 @@ use sea_orm::DatabaseConnection;
 use serde_json::json;
 use tokio::time::{interval, sleep};
 
-use super::{Bench, Findings, per_second, raw, steady::Steady};
+use super::{Bench, Findings, per_second, positive, raw, steady::Steady};
 use crate::{
     broker::{self, Message},
     options::Options,
@@ -46,10 +46,10 @@ const SLOWEST: u64 = 100;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Extent {
     /// How long the broker is away.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = positive)]
     minutes: f64,
     /// How many orders a second.
-    #[arg(long, default_value_t = 1000.0)]
+    #[arg(long, default_value_t = 1000.0, value_parser = positive)]
     rate: f64,
     /// How long the load runs before that, to compare with [default: a third of the time, at most 60]
     #[arg(long, value_name = "SECONDS")]
@@ -134,7 +134,7 @@ pub(super) async fn run(extent: &Extent, options: &Options, folder: &Path) -> an
         drained = drain(&bench, listens, orders) => drained?,
         () = watching => None,
     };
-    let (book, violations) = bench.violations(None, &BTreeSet::new()).await?;
+    let (book, _, violations) = bench.violations(None, &BTreeSet::new()).await?;
     look(&processes, &mut memory, |memory| &mut memory.last);
     let raw_after = raw::rate(&bench.system.broker_url(), &samples, RAW.min(backlog(extent))).await?;
     bench.say(&format!("raw loop: {raw_after:.0} messages a second"));
@@ -238,6 +238,10 @@ async fn samples(bench: &Bench, rate: f64) -> anyhow::Result<Vec<Message>> {
     };
     load.finish().await?;
     drop(tap);
+    // A queue that is deleted while somebody publishes to it ends their channel (seen with RabbitMQ 3.10).
+    while snapshot::waiting(&bench.system).await? > 0 {
+        sleep(Duration::from_millis(250)).await;
+    }
     let (connection, channel) = broker::connect(&url).await?;
     channel.queue_delete(tap::QUEUE.into(), QueueDeleteOptions::default()).await?;
     connection.close(200, "done".into()).await?;

@@ -4,7 +4,7 @@
 //! An order is followed from its 201 to the moment when an outside listener hears that its invoice was issued.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::Write,
     path::Path,
     time::{Duration, Instant},
@@ -20,10 +20,16 @@ use uuid::Uuid;
 use super::{
     Bench, Findings,
     arrivals::Arrivals,
-    per_second,
+    per_second, positive,
     steady::{Accepted, Steady},
 };
-use crate::{broker, options::Options, poison, report::Latency, tap::Tap};
+use crate::{
+    broker::{self, Message},
+    options::Options,
+    poison,
+    report::Latency,
+    tap::Tap,
+};
 
 /// The most that poison may slow the others down.
 const BOUND: f64 = 2.0;
@@ -34,16 +40,16 @@ const INVOICED: usize = 100;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Extent {
     /// How many orders a second.
-    #[arg(long, default_value_t = 300.0)]
+    #[arg(long, default_value_t = 300.0, value_parser = positive)]
     rate: f64,
     /// How long each turn is.
-    #[arg(long, default_value_t = 20, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..), value_name = "SECONDS")]
     turn: u64,
     /// How many turns without poison, and as many with it.
-    #[arg(long, default_value_t = 5)]
-    turns: usize,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    turns: u16,
     /// How much of what comes is poison.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = positive)]
     percent: f64,
     /// How many processes of each service.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=5))]
@@ -74,7 +80,7 @@ pub(super) async fn run(extent: &Extent, options: &Options, folder: &Path) -> an
     let url = bench.system.broker_url();
     let (tap, arrivals) = (Tap::start(url.clone()).await?, Arrivals::start(&url).await?);
     let mut random = StdRng::seed_from_u64(bench.seed);
-    let mut poisoned = BTreeSet::new();
+    let (mut poisoned, mut supply) = (BTreeSet::new(), VecDeque::new());
     // Not measured: connections open, caches fill.
     let (warm, _) = turn(&bench, &arrivals, extent, "warm").await?;
     let known: Vec<_> = warm.iter().take(INVOICED).map(|accepted| (accepted.order, accepted.amount)).collect();
@@ -92,7 +98,7 @@ pub(super) async fn run(extent: &Extent, options: &Options, folder: &Path) -> an
             turn(&bench, &arrivals, extent, &name).await
         };
         let (_, mut one) = if with_poison {
-            tokio::try_join!(orders, poison(&url, extent, &mut random, &known, &mut poisoned, &over))?.0
+            tokio::try_join!(orders, poison(&url, extent, &mut random, &known, &mut supply, &mut poisoned, &over))?.0
         } else {
             orders.await?
         };
@@ -110,7 +116,7 @@ pub(super) async fn run(extent: &Extent, options: &Options, folder: &Path) -> an
         sum.latencies.append(&mut one.latencies);
         sum.time += one.time;
     }
-    let (book, violations) = bench.violations(Some(&tap), &poisoned).await?;
+    let (book, _, violations) = bench.violations(Some(&tap), &poisoned).await?;
     findings.violations = violations;
 
     let (without, with) = (clean.latency(), mixed.latency());
@@ -147,7 +153,7 @@ pub(super) async fn run(extent: &Extent, options: &Options, folder: &Path) -> an
         "rate": extent.rate, "orders": book.asks.len(), "poison": poisoned.len(), "kinds": poison::KINDS,
         "clean": { "latency": without.json(), "invoicedPerSecond": clean.throughput() },
         "poisoned": { "latency": with.json(), "invoicedPerSecond": mixed.throughput() },
-        "ratios": ratios.into_iter().collect::<std::collections::BTreeMap<_, _>>(), "bound": BOUND,
+        "ratios": ratios.into_iter().collect::<BTreeMap<_, _>>(), "bound": BOUND,
     });
     Ok(findings)
 }
@@ -171,18 +177,22 @@ async fn poison(
     extent: &Extent,
     random: &mut StdRng,
     known: &[(Uuid, i64)],
+    supply: &mut VecDeque<(String, Message)>,
     poisoned: &mut BTreeSet<String>,
     over: &CancellationToken,
 ) -> anyhow::Result<()> {
     let (connection, channel) = broker::connect(url).await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let mut ticks = interval(Duration::from_secs_f64(100.0 / (extent.rate * extent.percent)));
-    while !over.is_cancelled() {
-        for (token, message) in poison::every_kind(random, known) {
-            tokio::select! {
-                () = over.cancelled() => break,
-                _ = ticks.tick() => {}
-            }
+    loop {
+        tokio::select! {
+            () = over.cancelled() => break,
+            _ = ticks.tick() => {}
+        }
+        if supply.is_empty() {
+            supply.extend(poison::every_kind(random, known));
+        }
+        if let Some((token, message)) = supply.pop_front() {
             poisoned.insert(token);
             broker::publish_on(&channel, &[message]).await?;
         }

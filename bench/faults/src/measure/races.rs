@@ -6,7 +6,7 @@
 //! the round before. Some orders are only paid: money that has to stay where it is.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write,
     path::Path,
     time::{Duration, Instant},
@@ -16,9 +16,16 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::json;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use super::{Bench, Findings, arrivals::Arrivals, per_second};
-use crate::{load, options::Options, report, tap::Tap};
+use crate::{
+    load,
+    options::Options,
+    report,
+    snapshot::Snapshot,
+    tap::{Published, Tap},
+};
 
 /// How many pairs race at once.
 const AT_ONCE: usize = 32;
@@ -35,8 +42,8 @@ const LEAST: f64 = 0.05;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Extent {
     /// How many pairs.
-    #[arg(long, default_value_t = 10_000)]
-    pairs: usize,
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
     /// How many processes of each service.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=5))]
     replicas: u16,
@@ -52,8 +59,9 @@ pub(super) async fn run(extent: &Extent, options: &Options, folder: &Path) -> an
     let (mut pairs, mut bounds) = (0, BTreeSet::from([bound]));
     let mut before = [0, 0];
     let began = Instant::now();
-    while pairs < extent.pairs {
-        let round = ROUND.min(extent.pairs - pairs);
+    let wanted = usize::try_from(extent.pairs)?;
+    while pairs < wanted {
+        let round = ROUND.min(wanted - pairs);
         let races: Vec<_> = (0..round)
             .map(|n| {
                 let amount = random.random_range(1..=100_000);
@@ -77,11 +85,12 @@ pub(super) async fn run(extent: &Extent, options: &Options, folder: &Path) -> an
         bounds.insert(bound);
     }
     let time = began.elapsed();
-    let (book, violations) = bench.violations(Some(&tap), &BTreeSet::new()).await?;
+    let (book, there, violations) = bench.violations(Some(&tap), &BTreeSet::new()).await?;
     let published = tap.published();
 
     let [paid_first, canceled_first] = report::raced(&book);
     let only_paid = book.paid.difference(&book.canceled).count();
+    let [paid, refunded, owed] = money(&there, &published);
     let mut findings = Findings { violations, ..Findings::default() };
     let out = &mut findings.text;
     let (narrow, wide) = (bounds.first().copied().unwrap_or_default(), bounds.last().copied().unwrap_or_default());
@@ -116,13 +125,26 @@ pub(super) async fn run(extent: &Extent, options: &Options, folder: &Path) -> an
         published.duplicates(),
         book.unknown
     )?;
+    writeln!(out, "paid {paid} - refunded {refunded} = {}; the paid orders: {owed}", paid - refunded)?;
     findings.json = json!({
+        "paid": paid, "refunded": refunded, "paidOrders": owed,
         "pairs": pairs, "replicas": extent.replicas, "pairsPerSecond": per_second(pairs, time),
         "paidFirst": paid_first, "canceledFirst": canceled_first, "onlyPaid": only_paid,
         "heldBackMs": [narrow.as_millis(), wide.as_millis()],
         "events": published.times.len(), "publishedAgain": published.duplicates(),
     });
     Ok(findings)
+}
+
+/// What was paid, what was refunded, and the amounts of the orders that are paid.
+fn money(there: &Snapshot, published: &Published) -> [i64; 3] {
+    let amounts: BTreeMap<Uuid, i64> = there.invoices.iter().map(|row| (row.id, row.amount.unwrap_or(0))).collect();
+    let sum = |kind: &str| -> i64 {
+        let invoices: BTreeSet<Uuid> = published.by_type.get(kind).into_iter().flatten().map(|(id, _)| *id).collect();
+        invoices.iter().filter_map(|id| amounts.get(id)).sum()
+    };
+    let paid_orders = there.orders.values().filter(|order| order.status == "paid");
+    [sum("invoice.paid"), sum("invoice.refunded"), paid_orders.map(|order| order.amount).sum()]
 }
 
 /// Places an order, waits for its invoice, and asks for both things.

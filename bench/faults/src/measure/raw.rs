@@ -44,9 +44,10 @@ pub(super) async fn rate(url: &str, samples: &[Message], count: usize) -> anyhow
     let began = Instant::now();
     tokio::try_join!(publish(&publisher, samples, count), consume(&consumer, count))?;
     let rate = per_second(count, began.elapsed());
+    // The consumer first: the broker would take its queue away from it, which ends a connection in another way.
+    consuming.close(200, "done".into()).await?;
     publisher.queue_delete(QUEUE.into(), QueueDeleteOptions::default()).await?;
     publishing.close(200, "done".into()).await?;
-    consuming.close(200, "done".into()).await?;
     Ok(rate)
 }
 
