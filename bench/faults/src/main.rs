@@ -13,6 +13,7 @@ mod client;
 mod ledger;
 mod load;
 mod marker;
+mod measure;
 mod options;
 mod poison;
 mod process;
@@ -69,8 +70,8 @@ async fn main() -> ExitCode {
         }
     };
     match done {
-        Ok(report) if report.violations.is_empty() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(1),
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)
@@ -92,13 +93,15 @@ async fn interrupted() {
     }
 }
 
-/// Gives the run a folder: removed afterwards, unless something is to be looked at.
-async fn in_folder(options: &Options) -> anyhow::Result<Report> {
+/// Gives the run a folder: removed afterwards, unless something is to be looked at. Answers whether all was well.
+async fn in_folder(options: &Options) -> anyhow::Result<bool> {
     let mut folder = tempfile::Builder::new().prefix("tandem-faults.").tempdir()?;
     println!("seed {}, folder {}", options.seed(), folder.path().display());
-    let result = faults(options, folder.path()).await;
-    let well = result.as_ref().is_ok_and(|report| report.violations.is_empty());
-    if options.keep || !well {
+    let result = match &options.measurement {
+        Some(measurement) => measure::measure(measurement, options, command(options), folder.path()).await,
+        None => faults(options, folder.path()).await.map(|report| report.violations.is_empty()),
+    };
+    if options.keep || !matches!(result, Ok(true)) {
         folder.disable_cleanup(true);
         println!("kept: {}", folder.path().display());
     }
@@ -152,7 +155,7 @@ async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
     run.system.heal().await?;
     let load_took = run.load.finish().await?;
     run.say("waiting for rest");
-    let there = snapshot::at_rest(&run).await?;
+    let there = snapshot::at_rest(&run.system, &run.management, Some(&run.tap)).await?;
     let (book, published) = (run.ledger.read()?, run.tap.published());
     let mut violations =
         check::violations(&Evidence { book: &book, there: &there, published: &published, poisoned: &run.poisoned });

@@ -4,11 +4,17 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Parser;
 
+use crate::measure::Measurement;
+
 /// Runs the real services on a PostgreSQL and a RabbitMQ of their own, kills and disturbs them under load, and then
 /// compares what the clients were told with what is there.
 #[derive(Debug, Clone, Parser)]
 #[command(version, after_help = "Exit code: 0 every invariant holds, 1 one is violated, 2 the run itself failed.")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) measurement: Option<Measurement>,
+
     /// How many orders at least; load goes on while there are faults left [default: 5000; short: 3000]
     #[arg(long)]
     orders: Option<u64>,
@@ -18,7 +24,7 @@ pub(crate) struct Options {
     kills: Option<usize>,
 
     /// What decides about the load and the faults; the same seed plans the same [default: the time]
-    #[arg(long)]
+    #[arg(long, global = true)]
     seed: Option<u64>,
 
     /// Over how many seconds the orders are spread [default: as long as the faults should take]
@@ -46,15 +52,15 @@ pub(crate) struct Options {
     short: bool,
 
     /// Run the programs beside this one as they are, without building them first.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) no_build: bool,
 
     /// Where the reports go: NAME.json and NAME.txt.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", global = true)]
     pub(crate) report: Option<PathBuf>,
 
     /// Keep the folder of the run: ledger, logs, data.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) keep: bool,
 }
 

@@ -1,6 +1,9 @@
 //! Poison: messages in `orders` that no handler can ever process, each with a token to know it by.
 
-use lapin::{BasicProperties, types::ShortString};
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, FieldTable, ShortString},
+};
 use rand::{RngExt, rngs::StdRng};
 use serde_json::json;
 use uuid::Uuid;
@@ -8,7 +11,7 @@ use uuid::Uuid;
 use crate::broker::Message;
 
 /// How many kinds there are.
-const KINDS: usize = 9;
+pub(crate) const KINDS: usize = 12;
 
 /// A token, found again in the body of a dead letter: `poison-` and a UUID.
 const PREFIX: &str = "poison-";
@@ -52,6 +55,17 @@ fn one(kind: usize, random: &mut StdRng, invoiced: &[(Uuid, i64)]) -> Option<(St
         }
         // Nested deeper than a parser should follow.
         7 => (named, format!("{token} {}", "[".repeat(100_000)).into_bytes()),
+        // No amount.
+        8 => (named, json!({ "id": id, "customer": customer }).to_string().into_bytes()),
+        // An amount that is none.
+        9 => (named, json!({ "id": id, "amount": 0, "customer": customer }).to_string().into_bytes()),
+        // A version of the envelope that is not known yet.
+        10 => {
+            let body = json!({ "id": id, "amount": 1, "customer": customer }).to_string().into_bytes();
+            let mut headers = FieldTable::default();
+            headers.insert("cloudEvents_specversion".into(), AMQPValue::LongString("2.0".into()));
+            (named.with_headers(headers), body)
+        }
         // Large.
         _ => (named, format!("{token} {}", "x".repeat(1 << 20)).into_bytes()),
     };

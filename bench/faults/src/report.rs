@@ -1,6 +1,11 @@
 //! The report: what was done, what it cost, and what is wrong, as text for people and as JSON for comparison.
 
-use std::{collections::BTreeMap, fmt::Write, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -51,9 +56,9 @@ pub(crate) struct Outage {
 /// How long requests took.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Latency {
-    count: usize,
-    median: Duration,
-    p99: Duration,
+    pub(crate) count: usize,
+    pub(crate) median: Duration,
+    pub(crate) p99: Duration,
 }
 
 impl Latency {
@@ -67,9 +72,29 @@ impl Latency {
         }
     }
 
-    fn json(self) -> Value {
+    pub(crate) fn json(self) -> Value {
         json!({ "requests": self.count, "medianMs": millis(self.median), "p99Ms": millis(self.p99) })
     }
+
+    /// How many times the median is that of `other`.
+    pub(crate) fn median_ratio(self, other: Self) -> f64 {
+        ratio(self.median, other.median)
+    }
+
+    /// How many times the 99th percentile is that of `other`.
+    pub(crate) fn p99_ratio(self, other: Self) -> f64 {
+        ratio(self.p99, other.p99)
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} times, p50 {:.1?}, p99 {:.1?}", self.count, self.median, self.p99)
+    }
+}
+
+fn ratio(one: Duration, other: Duration) -> f64 {
+    one.as_secs_f64() / other.as_secs_f64().max(1e-6)
 }
 
 /// Everything about a run.
@@ -198,16 +223,7 @@ impl Report {
                 writeln!(out, "  {name:<14} {first:>8} KiB, most {most:>8}, last {last:>8}")?;
             }
         }
-        if self.violations.is_empty() {
-            writeln!(out, "\nEvery invariant holds.")?;
-        }
-        for Violation { invariant, at_fault } in &self.violations {
-            writeln!(out, "\nVIOLATED: {invariant} ({} times)", at_fault.len())?;
-            for one in at_fault.iter().take(SHOWN) {
-                writeln!(out, "  {one}")?;
-            }
-        }
-        Ok(())
+        write_violations(out, &self.violations)
     }
 
     fn json(&self) -> Value {
@@ -256,13 +272,32 @@ impl Report {
 
     /// Writes `name.txt` and `name.json`.
     pub(crate) fn save(&self, name: &Path) -> anyhow::Result<()> {
-        let save = |extension: &str, text: &str| {
-            let path = name.with_added_extension(extension);
-            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-        };
-        save("txt", self.text().trim_start())?;
-        save("json", &format!("{:#}\n", self.json()))
+        save(name, self.text().trim_start(), &self.json())
     }
+}
+
+/// What is violated, or that nothing is.
+pub(crate) fn write_violations(out: &mut String, violations: &[Violation]) -> std::fmt::Result {
+    if violations.is_empty() {
+        writeln!(out, "\nEvery invariant holds.")?;
+    }
+    for Violation { invariant, at_fault } in violations {
+        writeln!(out, "\nVIOLATED: {invariant} ({} times)", at_fault.len())?;
+        for one in at_fault.iter().take(SHOWN) {
+            writeln!(out, "  {one}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes `name.txt` and `name.json`.
+pub(crate) fn save(name: &Path, text: &str, json: &Value) -> anyhow::Result<()> {
+    let save = |extension: &str, text: &str| {
+        let path = name.with_added_extension(extension);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    save("txt", text)?;
+    save("json", &format!("{json:#}\n"))
 }
 
 /// Least, median, most; of a list that is sorted and not empty.

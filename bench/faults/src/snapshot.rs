@@ -5,14 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use contracts::topology::QUEUES;
 use lapin::options::BasicGetOptions;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult, Statement};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::{broker, check, poison, replica::Service, run::Run, system::System, tap};
+use crate::{
+    broker::{self, Management},
+    check, poison,
+    replica::Service,
+    system::System,
+    tap::{self, Tap},
+};
 
 /// How long the system may need to come to rest.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -70,23 +76,29 @@ pub(crate) async fn waiting(system: &System) -> anyhow::Result<u64> {
     Ok(count)
 }
 
-/// Waits until nothing happens any more: outboxes and queues are empty, every order has come to an end, and the tap
-/// has seen all of it. What has not come to rest in time is for the invariants to name.
-pub(crate) async fn at_rest(run: &Run) -> anyhow::Result<Snapshot> {
+/// The one number that a query answers, as `n`.
+pub(crate) async fn count(db: &DatabaseConnection, sql: &str) -> anyhow::Result<i64> {
+    Ok(rows(db, sql).await?.first().context("no row")?.try_get("", "n")?)
+}
+
+/// Waits until nothing happens any more: outboxes and queues are empty, every order has come to an end, and the tap,
+/// where there is one, has seen all of it. What has not come to rest in time is for the invariants to name.
+pub(crate) async fn at_rest(system: &System, management: &Management, tap: Option<&Tap>) -> anyhow::Result<Snapshot> {
     let began = Instant::now();
     let mut since = Instant::now();
     loop {
-        let restless = match run.management.queues().await {
+        let restless = match management.queues().await {
             Ok(queues) => queues.iter().any(|(name, messages)| !name.ends_with(".dlq") && *messages > 0),
             Err(_) => true,
         };
-        if restless || waiting(&run.system).await? > 0 {
+        if restless || waiting(system).await? > 0 {
             since = Instant::now();
         }
         let over = began.elapsed() > PATIENCE;
         if since.elapsed() > REST || over {
-            let snapshot = take(run).await?;
-            if over || (check::unsettled(&snapshot) == 0 && check::unseen(&snapshot, &run.tap.published()).is_empty()) {
+            let snapshot = take(system, management).await?;
+            let seen = || tap.is_none_or(|tap| check::unseen(&snapshot, &tap.published()).is_empty());
+            if over || (check::unsettled(&snapshot) == 0 && seen()) {
                 return Ok(snapshot);
             }
         }
@@ -94,9 +106,9 @@ pub(crate) async fn at_rest(run: &Run) -> anyhow::Result<Snapshot> {
     }
 }
 
-async fn take(run: &Run) -> anyhow::Result<Snapshot> {
+async fn take(system: &System, management: &Management) -> anyhow::Result<Snapshot> {
     let mut snapshot = Snapshot::default();
-    let orders = connect(&run.system, Service::Orders).await?;
+    let orders = connect(system, Service::Orders).await?;
     for row in rows(&orders, "SELECT id, customer_id, amount, status, invoice_status, event_no FROM orders").await? {
         let order = OrderRow {
             customer: row.try_get("", "customer_id")?,
@@ -110,7 +122,7 @@ async fn take(run: &Run) -> anyhow::Result<Snapshot> {
     for row in rows(&orders, "SELECT key, order_id FROM idempotency").await? {
         snapshot.keys.insert(row.try_get("", "key")?, row.try_get("", "order_id")?);
     }
-    let invoices = connect(&run.system, Service::Invoices).await?;
+    let invoices = connect(system, Service::Invoices).await?;
     let sql = "SELECT number, id, order_id, customer_id, amount, status, version FROM invoices";
     for row in rows(&invoices, sql).await? {
         snapshot.invoices.push(InvoiceRow {
@@ -131,10 +143,10 @@ async fn take(run: &Run) -> anyhow::Result<Snapshot> {
             snapshot.outbox.push(format!("{kind} {id}, {attempts} attempts, parked: {parked}"));
         }
     }
-    let queues = run.management.queues().await.unwrap_or_default();
+    let queues = management.queues().await.unwrap_or_default();
     let queued = queues.into_iter().filter(|(name, messages)| !name.ends_with(".dlq") && *messages > 0);
     snapshot.queued = queued.filter(|(name, _)| name != tap::QUEUE).collect();
-    read_dead_letters(&run.system.broker_url(), &mut snapshot).await?;
+    read_dead_letters(&system.broker_url(), &mut snapshot).await?;
     Ok(snapshot)
 }
 
@@ -161,7 +173,8 @@ async fn read_dead_letters(url: &str, snapshot: &mut Snapshot) -> anyhow::Result
     Ok(())
 }
 
-async fn connect(system: &System, service: Service) -> anyhow::Result<DatabaseConnection> {
+/// The database of a service, past its proxies.
+pub(crate) async fn connect(system: &System, service: Service) -> anyhow::Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(system.database_url(service));
     options.sqlx_logging(false).max_connections(1);
     let db = Database::connect(options).await?;
