@@ -34,7 +34,7 @@ use steps::{Action, Asked, Fact, LIMIT, Label, Side, Step};
 use system::{Run, System};
 
 /// Histories in a plain run of the tests: some seconds.
-const CASES: u32 = 48;
+const CASES: u32 = 32;
 /// The longest history, the deliveries at its end not counted.
 const STEPS: usize = 40;
 
