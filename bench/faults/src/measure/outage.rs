@@ -256,7 +256,7 @@ fn look(processes: &[(String, u32)], memory: &mut BTreeMap<String, Memory>, most
     }
 }
 
-/// Waits until `more` orders than there were are where they belong. `None` when they do not get there.
+/// Waits until the backlog of `orders` orders has gone all the way. `None` when it does not get there.
 async fn drain(bench: &Bench, listens: Instant, orders: usize) -> anyhow::Result<Option<Drain>> {
     let limit = Duration::from_mins(5) + Duration::from_secs(orders as u64 / SLOWEST);
     let of_orders = snapshot::connect(&bench.system, Service::Orders).await?;
