@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use chassis::failpoint;
 use chrono::{DateTime, Utc};
 use contracts::{
     Event, InvoiceIssued, InvoicePaid, InvoiceRefunded, InvoiceRejected, InvoiceVoided, OrderCanceled, OrderCreated,
@@ -94,6 +95,7 @@ impl InvoiceService {
             first.entry(order.event.id).or_insert(order);
         }
         let new: Vec<Row> = first.values().filter_map(|order| self.invoice_for(&order.event)).collect();
+        failpoint!("issue.marked", if first.values().any(|order| order.event.customer.id.as_str() == "failpoint"));
 
         let mut work = self.outbox.begin().await?;
         let mut rows: BTreeMap<Uuid, Row> = BTreeMap::new();
@@ -121,6 +123,7 @@ impl InvoiceService {
             entity::save(work.db(), &filled).await?;
             rows.append(&mut locked);
         }
+        failpoint!("issue.mid-transaction");
         work.commit().await?;
         Ok(orders
             .iter()

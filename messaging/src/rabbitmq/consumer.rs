@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chassis::backoff::Throttle;
+use chassis::{backoff::Throttle, failpoint};
 use contracts::topology::Queue;
 use futures_util::StreamExt;
 use lapin::{
@@ -145,8 +145,10 @@ impl Consumer {
 
     /// Processes, parks and acknowledges a batch.
     async fn settle(&mut self, Received { messages, last }: Received, generation: &Generation) -> Result<(), End> {
+        failpoint!("consumer.after-receive");
         let batch = Batch::decode(self.origin.queue, &messages);
         let verdicts = self.verdicts(&batch, generation).await?;
+        failpoint!("consumer.after-commit");
         let of_handler = batch.positions.into_iter().zip(verdicts);
         let of_decoding =
             batch.rejected.into_iter().map(|(position, rejection)| (position, Verdict::Reject(rejection)));
@@ -160,9 +162,13 @@ impl Consumer {
             }
         }
         self.set_aside(&aside, generation).await?;
+        failpoint!("consumer.after-set-aside", if !aside.is_empty());
 
         match within("acknowledging", last.ack(BasicAckOptions { multiple: true })).await {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                failpoint!("consumer.after-ack");
+                Ok(())
+            }
             // The acknowledgement went nowhere: the channel is not the one that the batch came from any more.
             Ok(false) => Err(End::Broken("the channel was closed before its batch was acknowledged".to_owned())),
             Err(broken) => Err(End::Broken(broken.to_string())),
