@@ -108,9 +108,8 @@ async fn in_folder(options: &Options) -> anyhow::Result<Report> {
 async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
     let (cores, load_before) = process::machine();
     let date = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
-    let extent = Extent { kills: options.kills(), replicas: options.replicas.into(), pause: options.pause() };
-    let plan =
-        if options.includes(Scenario::Mixed) { schedule::plan(options.seed(), extent) } else { Vec::new() };
+    let extent = Extent { kills: options.kills(), replicas: options.replicas.into(), pause: options.pause(), short: options.is_short() };
+    let plan = if options.includes(Scenario::Mixed) { schedule::plan(options.seed(), extent) } else { Vec::new() };
 
     let system = System::start(options, folder).await?;
     let tap = Tap::start(system.broker_url()).await?;

@@ -37,7 +37,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS")]
     pause: Option<u64>,
 
-    /// How long the broker is away in the scenario `outage` [default: 30; short: 6]
+    /// How long the broker is away in the scenario `outage` [default: 30; short: 5]
     #[arg(long, value_name = "SECONDS")]
     outage: Option<u64>,
 
@@ -49,7 +49,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS")]
     recovery: Option<u64>,
 
-    /// A form of two to three minutes, for test.sh.
+    /// A form of about three minutes, for test.sh.
     #[arg(long)]
     short: bool,
 
@@ -100,7 +100,7 @@ impl Options {
         self.orders.get_or_insert(if self.short { 3000 } else { 5000 });
         self.kills.get_or_insert(if self.short { 6 } else { 10 });
         self.pause.get_or_insert(if self.short { 3 } else { 25 });
-        self.outage.get_or_insert(if self.short { 6 } else { 30 });
+        self.outage.get_or_insert(if self.short { 5 } else { 30 });
         self.recovery.get_or_insert(if self.short { 60 } else { 5 });
     }
 

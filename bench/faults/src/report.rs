@@ -76,7 +76,7 @@ pub(crate) struct Outage {
     /// Events in the outboxes at its end.
     pub(crate) waiting: u64,
     pub(crate) recovery: Duration,
-    /// Until a twentieth of them was left.
+    /// Until a twentieth of them was left, or no more than usual.
     pub(crate) drained: Duration,
     pub(crate) latency_before: Latency,
     pub(crate) latency_during: Latency,
@@ -230,8 +230,18 @@ impl Report {
             )?;
         }
         if let Some(outage) = &self.outage {
-            let Outage { away, waiting, recovery, drained, latency_before, latency_during, failed, memory, servers, .. } =
-                outage;
+            let Outage {
+                away,
+                waiting,
+                recovery,
+                drained,
+                latency_before,
+                latency_during,
+                failed,
+                memory,
+                servers,
+                ..
+            } = outage;
             writeln!(
                 out,
                 "\nbroker away {away:.1?}: {failed} failed requests, {waiting} events waited, recovered in {recovery:.2?}, drained in {drained:.2?}"

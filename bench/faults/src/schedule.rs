@@ -135,6 +135,8 @@ pub(crate) struct Extent {
     pub(crate) replicas: usize,
     /// How long a replica is frozen and a wire swallows.
     pub(crate) pause: Duration,
+    /// Each way in which a wire can be bad on one of the two wires only.
+    pub(crate) short: bool,
 }
 
 /// For how many kills each other kind of fault comes once.
@@ -183,14 +185,18 @@ fn others(round: usize, random: &mut StdRng, extent: Extent) -> Vec<Fault> {
         Fault::Reorder,
         Fault::Poison,
     ];
-    for server in [Server::Database, Server::Broker] {
-        let mut cut = |replica, wire, time| faults.push(Fault::Cut { replica, server, wire, time });
-        cut(None, Wire::Refuses, times[2]);
-        cut(Some(any()), Wire::Refuses, times[2]);
-        cut(Some(any()), Wire::Swallows, pause);
-        cut(Some(any()), Wire::Delays, times[3]);
-        cut(Some(any()), Wire::Loses, times[4]);
-        cut(Some(any()), Wire::Trickles, times[5]);
+    let wires = [
+        (None, Wire::Refuses, times[2]),
+        (Some(any()), Wire::Refuses, times[2]),
+        (Some(any()), Wire::Swallows, pause),
+        (Some(any()), Wire::Delays, times[3]),
+        (Some(any()), Wire::Loses, times[4]),
+        (Some(any()), Wire::Trickles, times[5]),
+    ];
+    for (replica, wire, time) in wires {
+        let servers = [Server::Database, Server::Broker];
+        let of = if extent.short { &servers[any() % 2..][..1] } else { &servers };
+        faults.extend(of.iter().map(|&server| Fault::Cut { replica, server, wire, time }));
     }
     // Each way on each wire, one after the other.
     let wire = if round % 2 == 0 { Wire::SwallowsRequests } else { Wire::SwallowsAnswers };
@@ -203,7 +209,7 @@ fn others(round: usize, random: &mut StdRng, extent: Extent) -> Vec<Fault> {
 mod tests {
     use super::*;
 
-    const EXTENT: Extent = Extent { kills: 60, replicas: 2, pause: Duration::from_secs(1) };
+    const EXTENT: Extent = Extent { kills: 60, replicas: 2, pause: Duration::from_secs(1), short: false };
 
     #[test]
     fn the_same_seed_plans_the_same() {

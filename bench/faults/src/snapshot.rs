@@ -18,7 +18,7 @@ use crate::{broker, check, poison, replica::Service, run::Run, system::System, t
 /// How long the system may need to come to rest.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long the queues have to stay empty: the broker's figures are up to five seconds old.
-const REST: Duration = Duration::from_secs(6);
+pub(crate) const REST: Duration = Duration::from_secs(6);
 
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq)]

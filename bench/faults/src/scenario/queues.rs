@@ -5,15 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::{
-    marker,
-    proxy::Wire,
-    replica::Service,
-    report::Step,
-    run::Run,
-    schedule::Server,
-    snapshot,
-};
+use crate::{marker, proxy::Wire, replica::Service, report::Step, run::Run, schedule::Server, snapshot};
 
 /// How much room the queue has while it is full.
 const ROOM: u32 = 5;
