@@ -108,7 +108,12 @@ async fn in_folder(options: &Options) -> anyhow::Result<Report> {
 async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
     let (cores, load_before) = process::machine();
     let date = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
-    let extent = Extent { kills: options.kills(), replicas: options.replicas.into(), pause: options.pause(), short: options.is_short() };
+    let extent = Extent {
+        kills: options.kills(),
+        replicas: options.replicas.into(),
+        pause: options.pause(),
+        short: options.is_short(),
+    };
     let plan = if options.includes(Scenario::Mixed) { schedule::plan(options.seed(), extent) } else { Vec::new() };
 
     let system = System::start(options, folder).await?;
@@ -172,9 +177,10 @@ async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
         violations.push(Violation { invariant: step.name, at_fault: step.violations.clone() });
     }
     if !run.slow.is_empty() {
-        violations.push(Violation { invariant: "recovery", at_fault: run.slow });
+        violations.push(Violation { invariant: "recovery", at_fault: run.slow.clone() });
     }
-    let held: Vec<_> = run.takeovers.iter().filter(|took| **took > run::LANES).collect();
+    let limit = run.takeover_limit();
+    let held: Vec<_> = run.takeovers.iter().filter(|took| **took > limit).collect();
     if !held.is_empty() {
         let at_fault = held.iter().map(|took| format!("a frozen relay kept its lanes for {took:.1?}")).collect();
         violations.push(Violation { invariant: "lanes", at_fault });

@@ -45,7 +45,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 2, value_name = "TIMES")]
     pub(crate) each: u16,
 
-    /// How long a recovery may take once a fault is over [default: 5; short: 60]
+    /// How long a recovery may take once a fault is over [default: 5; short: 240]
     #[arg(long, value_name = "SECONDS")]
     recovery: Option<u64>,
 
@@ -101,7 +101,7 @@ impl Options {
         self.kills.get_or_insert(if self.short { 6 } else { 10 });
         self.pause.get_or_insert(if self.short { 3 } else { 25 });
         self.outage.get_or_insert(if self.short { 5 } else { 30 });
-        self.recovery.get_or_insert(if self.short { 60 } else { 5 });
+        self.recovery.get_or_insert(if self.short { 240 } else { 5 });
     }
 
     /// Whether a scenario is part of what was asked for.

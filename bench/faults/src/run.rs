@@ -25,8 +25,8 @@ use crate::{
 
 /// How many events are delivered again at once.
 const AGAIN: usize = 200;
-/// The longest time until the lanes of a frozen relay are free: its transaction may idle for 15 s.
-pub(crate) const LANES: Duration = Duration::from_secs(18);
+/// The longest time until the lanes of a frozen relay are free: so long may its transaction idle.
+const LANES: Duration = Duration::from_secs(15);
 /// The longest time until a replica notices that the broker is silent: twice the heartbeat of 10 s, and something for
 /// the machine.
 const NOTICED: Duration = Duration::from_secs(22);
@@ -171,12 +171,17 @@ impl Run {
         noticed
     }
 
+    /// The longest time until orders go all the way again while a relay is frozen with its lanes.
+    pub(crate) fn takeover_limit(&self) -> Duration {
+        LANES + self.limit
+    }
+
     /// Freezes a replica. The lanes that it holds have to pass to the others meanwhile, if the time is long enough.
     async fn freeze(&mut self, n: usize, time: Duration) -> anyhow::Result<()> {
         let replica = &self.system.replicas[n];
         let until = Instant::now() + time;
         replica.signal("STOP")?;
-        if replica.service == Service::Orders && time > LANES {
+        if replica.service == Service::Orders && time > self.takeover_limit() {
             let others = self.client.without(&replica.url);
             let took = timeout(time, marker::lanes(&others, &self.ledger)).await.unwrap_or(Ok(time))?;
             self.say(&format!("  its lanes were taken over within {took:.2?}"));

@@ -140,7 +140,9 @@ pub(crate) async fn outage(run: &mut Run, time: Duration) -> anyhow::Result<Outa
     run.system.servers.start_broker().await?;
     let listens = Instant::now();
     let recovery = marker::recovery(&run.client, &run.ledger, listens).await?;
-    while snapshot::waiting(&run.system).await? > usual.max(waiting / 20) && listens.elapsed() < Duration::from_secs(300) {
+    while snapshot::waiting(&run.system).await? > usual.max(waiting / 20)
+        && listens.elapsed() < Duration::from_secs(300)
+    {
         sleep(Duration::from_millis(50)).await;
     }
     let drained = listens.elapsed();

@@ -38,7 +38,7 @@ impl Contract {
             let schema = |part: &str| {
                 // References in the document begin at its root.
                 let schema = json!({ "$ref": format!("#/components/messages/{key}/{part}"), "components": components });
-                let options = jsonschema::options().with_draft(Draft::Draft7).should_validate_formats(true);
+                let options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
                 options.build(&schema).map_err(|error| anyhow::anyhow!("the {part} of {key}: {error}"))
             };
             let name = message["name"].as_str().with_context(|| format!("{key} has no name"))?.to_owned();

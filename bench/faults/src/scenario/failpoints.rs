@@ -7,22 +7,17 @@
 use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use futures_util::future::try_join_all;
 use rand::RngExt;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::{
-    load, marker, process,
-    replica::Service,
-    report::Step,
-    run::{LANES, Run},
-    snapshot, system,
-};
+use crate::{load, marker, process, replica::Service, report::Step, run::Run, snapshot, system};
 
 /// Where a replica dies, and the most passes that are waited for: rare passes end it at once.
 const POINTS: [(Service, &str, u64); 18] = [
@@ -136,7 +131,7 @@ pub(crate) async fn frozen_relay(run: &mut Run) -> anyhow::Result<Step> {
     let took = frozen.elapsed();
     run.takeovers.push(took);
     // The others have what it held; now it wakes and believes that it still holds it.
-    sleep(LANES.saturating_sub(took)).await;
+    sleep(run.takeover_limit().saturating_sub(took)).await;
     run.system.replicas[n].signal("CONT")?;
     let woken = Instant::now();
     let refused = loop {
@@ -259,9 +254,12 @@ fn armed(run: &Run) -> anyhow::Result<PathBuf> {
 fn traces(run: &Run, step: &mut Step) -> anyhow::Result<()> {
     for (service, point) in [(Service::Orders, "relay.after-select"), (Service::Invoices, "issue.mid-transaction")] {
         let has = |folder: &Path| -> anyhow::Result<bool> {
-            let path = folder.join(service.name());
-            let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(bytes.windows(point.len()).any(|window| window == point.as_bytes()))
+            let status = Command::new("grep").args(["-qaF", point]).arg(folder.join(service.name())).status();
+            match status.context("grep")?.code() {
+                Some(0) => Ok(true),
+                Some(1) => Ok(false),
+                _ => bail!("cannot read {} in {}", service.name(), folder.display()),
+            }
         };
         ensure!(has(&armed(run)?)?, "{} was built without {point}", service.name());
         if has(&run.system.programs)? {
