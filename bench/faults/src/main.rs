@@ -118,7 +118,7 @@ async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
 
     let system = System::start(options, folder).await?;
     let tap = Tap::start(system.broker_url()).await?;
-    let (client, ledger) = (system.client()?, Ledger::create(folder.join("ledger.jsonl"))?);
+    let (client, ledger) = (system.client(options.patience())?, Ledger::create(folder.join("ledger.jsonl"))?);
     // Half of the orders come steadily, the other half in bursts.
     let bursts = plan.iter().filter(|fault| fault.wants_burst()).count() as u64;
     let burst = (options.orders() / 2 / bursts.max(1)).min(MOST_AT_ONCE);

@@ -135,6 +135,11 @@ impl Options {
         Duration::from_secs(self.recovery.unwrap_or_default())
     }
 
+    /// How long a client waits for an answer: longer where all of it shares the machine with other work.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs(if self.short { 60 } else { 10 })
+    }
+
     pub(crate) fn is_short(&self) -> bool {
         self.short
     }

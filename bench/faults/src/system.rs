@@ -1,6 +1,9 @@
 //! The system under test: two servers and the replicas of both services, each a process.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use tokio::process::Command;
@@ -65,13 +68,13 @@ impl System {
         Ok(system)
     }
 
-    /// A client of all replicas.
-    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+    /// A client of all replicas, that waits so long for an answer.
+    pub(crate) fn client(&self, patience: Duration) -> anyhow::Result<Client> {
         let urls = |service| {
             let of_service = self.replicas.iter().filter(move |replica| replica.service == service);
             of_service.map(|replica| replica.url.clone()).collect()
         };
-        Client::new(urls(Service::Orders), urls(Service::Invoices))
+        Client::new(urls(Service::Orders), urls(Service::Invoices), patience)
     }
 
     /// The database of a service, past the proxies.
