@@ -199,7 +199,7 @@ fn others(round: usize, random: &mut StdRng, extent: Extent) -> Vec<Fault> {
         faults.extend(of.iter().map(|&server| Fault::Cut { replica, server, wire, time }));
     }
     // Each way on each wire, one after the other.
-    let wire = if round % 2 == 0 { Wire::SwallowsRequests } else { Wire::SwallowsAnswers };
+    let wire = if round.is_multiple_of(2) { Wire::SwallowsRequests } else { Wire::SwallowsAnswers };
     let server = if round % 4 < 2 { Server::Broker } else { Server::Database };
     faults.push(Fault::Cut { replica: Some(any()), server, wire, time: pause });
     faults
