@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chassis::failpoint;
 use chrono::{DateTime, Utc};
 use contracts::{
     Event, InvoiceIssued, InvoicePaid, InvoiceRefunded, InvoiceRejected, InvoiceVoided, OrderCanceled, OrderCreated,
@@ -96,6 +97,7 @@ impl InvoiceService {
             first.entry(order.event.id).or_insert(order);
         }
         let new: Vec<Row> = first.values().filter_map(|order| self.invoice_for(&order.event)).collect();
+        failpoint!("issue.marked", if first.values().any(|order| order.event.customer.id.as_str() == "failpoint"));
 
         let asked = asked(orders);
         let mut work = self.outbox.begin().await?;
@@ -127,6 +129,7 @@ impl InvoiceService {
             entity::save(work.db(), &filled).await?;
             rows.append(&mut locked);
         }
+        failpoint!("issue.mid-transaction");
         work.commit().await?;
         Ok(orders
             .iter()

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chassis::propagation;
+use chassis::{failpoint, propagation};
 use contracts::{Amount, Customer, CustomerId, EventType, OrderCanceled, OrderCreated, OrderPaid, TraceContext};
 use outbox::{DbFailure, Outbox, Patience, Said as Repeated, UnitOfWork, reconciler};
 use sea_orm::DbErr;
@@ -133,7 +133,9 @@ impl OrderService {
         entity::remember(work.db(), vec![happened_now(&order, EventType::OrderCreated)]).await?;
         let event = OrderCreated { id: order.id, amount: new.amount, customer: Customer { id: new.customer_id } };
         work.publish(order.id, order.event_no, &event)?;
+        failpoint!("place.before-commit");
         work.commit().await?;
+        failpoint!("place.after-commit");
         info!(order.id = %order.id, order.amount = order.amount, "placed order {}", order.id);
         Ok(Placed { order, replayed: false })
     }

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use chassis::backoff::Backoff;
+use chassis::{backoff::Backoff, failpoint};
 use contracts::EventEnvelope;
 use messaging::{EventBus, Outcome, PublishError, Publisher};
 use sea_orm::{
@@ -153,8 +153,11 @@ impl Worker {
             return Ok(false);
         }
         let rows = rows_of(&transaction, &lanes).await?;
+        failpoint!("relay.after-select");
         let settled = self.publish(rows).await?;
+        failpoint!("relay.after-confirm");
         settle(&transaction, &settled).await?;
+        failpoint!("relay.before-commit");
         transaction.commit().await?;
         Ok(true)
     }

@@ -78,7 +78,7 @@ impl Bench {
         let mut options = options.clone();
         options.replicas = replicas;
         let system = System::start(&options, folder).await?;
-        let (client, ledger) = (system.client()?, Ledger::create(folder.join("ledger.jsonl"))?);
+        let (client, ledger) = (system.client(options.patience())?, Ledger::create(folder.join("ledger.jsonl"))?);
         let management = Management::new(&system.servers.broker.admin)?;
         Ok(Self { system, client, ledger, management, seed: options.seed(), began: Instant::now() })
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,7 @@ use crate::{
 /// How long the system may need to come to rest.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long the queues have to stay empty: the broker's figures are up to five seconds old.
-const REST: Duration = Duration::from_secs(6);
+pub(crate) const REST: Duration = Duration::from_secs(6);
 
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,30 +147,84 @@ async fn take(system: &System, management: &Management) -> anyhow::Result<Snapsh
     let queues = management.queues().await.unwrap_or_default();
     let queued = queues.into_iter().filter(|(name, messages)| !name.ends_with(".dlq") && *messages > 0);
     snapshot.queued = queued.filter(|(name, _)| name != tap::QUEUE).collect();
-    read_dead_letters(&system.broker_url(), &mut snapshot).await?;
+    read_dead_letters(&dead_letters(&system.broker_url()).await?, &mut snapshot);
     Ok(snapshot)
 }
 
+/// A dead letter.
+#[derive(Debug, Clone)]
+pub(crate) struct DeadLetter {
+    queue: String,
+    body: Vec<u8>,
+    why: String,
+}
+
+impl DeadLetter {
+    fn token(&self) -> Option<String> {
+        poison::token_in(&self.body).filter(|_| self.queue == "orders.dlq")
+    }
+
+    /// Whether it is not known to be poison.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.token().is_none()
+    }
+
+    /// Whether it tells of an order.
+    pub(crate) fn is_of(&self, order: Uuid) -> bool {
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(1000)]);
+        text.contains(&order.to_string())
+    }
+}
+
+impl fmt::Display for DeadLetter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
+        write!(f, "{}: {body} {}", self.queue, self.why)
+    }
+}
+
+fn read_dead_letters(letters: &[DeadLetter], snapshot: &mut Snapshot) {
+    for letter in letters {
+        match letter.token() {
+            Some(token) => drop(snapshot.poison.insert(token)),
+            None => snapshot.strangers.push(letter.to_string()),
+        }
+    }
+}
+
 /// Looks at every dead letter; all of them go back when the connection closes.
-async fn read_dead_letters(url: &str, snapshot: &mut Snapshot) -> anyhow::Result<()> {
+pub(crate) async fn dead_letters(url: &str) -> anyhow::Result<Vec<DeadLetter>> {
     let (connection, channel) = broker::connect(url).await?;
+    let mut letters = Vec::new();
     for queue in QUEUES {
         let name = queue.dead_letter_name();
         while let Some(message) = channel.basic_get(name.as_str().into(), BasicGetOptions::default()).await? {
-            match poison::token_in(&message.delivery.data).filter(|_| queue.name == "orders") {
-                Some(token) => {
-                    snapshot.poison.insert(token);
-                }
-                None => {
-                    let headers = message.delivery.properties.headers().clone().unwrap_or_default();
-                    let reason = headers.inner().get("x-error").map(|error| format!("{error:?}"));
-                    let body: String = String::from_utf8_lossy(&message.delivery.data).chars().take(200).collect();
-                    snapshot.strangers.push(format!("{name}: {body} {}", reason.unwrap_or_default()));
-                }
-            }
+            let headers = message.delivery.properties.headers().clone().unwrap_or_default();
+            let why = ["x-error", "x-first-death-reason"].iter().find_map(|name| headers.inner().get(*name));
+            let why = why.map(|why| format!("{why:?}")).unwrap_or_default();
+            letters.push(DeadLetter { queue: name.clone(), body: message.delivery.data.clone(), why });
         }
     }
     connection.close(200, "seen".into()).await?;
+    Ok(letters)
+}
+
+/// How many of these orders have an invoice.
+pub(crate) async fn invoiced(system: &System, orders: &[Uuid]) -> anyhow::Result<usize> {
+    let ids: Vec<_> = orders.iter().map(|id| format!("'{id}'")).collect();
+    let sql = format!("SELECT order_id FROM invoices WHERE amount IS NOT NULL AND order_id IN ({})", ids.join(","));
+    Ok(rows(&connect(system, Service::Invoices).await?, &sql).await?.len())
+}
+
+/// How many events of orders wait because the broker refused them.
+pub(crate) async fn refused(system: &System) -> anyhow::Result<usize> {
+    let sql = "SELECT seq FROM outbox WHERE attempts > 0";
+    Ok(rows(&connect(system, Service::Orders).await?, sql).await?.len())
+}
+
+/// Does something to the database of a service, past the service.
+pub(crate) async fn execute(system: &System, service: Service, sql: &str) -> anyhow::Result<()> {
+    connect(system, service).await?.execute_unprepared(sql).await.with_context(|| sql.to_owned())?;
     Ok(())
 }
 

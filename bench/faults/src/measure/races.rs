@@ -122,7 +122,7 @@ pub(super) async fn run(extent: &Extent, options: &Options, folder: &Path) -> an
         out,
         "{} events, {} published again; {} unknown outcomes asked again",
         published.times.len(),
-        published.duplicates(),
+        published.duplicates,
         book.unknown
     )?;
     writeln!(out, "paid {paid} - refunded {refunded} = {}; the paid orders: {owed}", paid - refunded)?;
@@ -131,7 +131,7 @@ pub(super) async fn run(extent: &Extent, options: &Options, folder: &Path) -> an
         "pairs": pairs, "replicas": extent.replicas, "pairsPerSecond": per_second(pairs, time),
         "paidFirst": paid_first, "canceledFirst": canceled_first, "onlyPaid": only_paid,
         "heldBackMs": [narrow.as_millis(), wide.as_millis()],
-        "events": published.times.len(), "publishedAgain": published.duplicates(),
+        "events": published.times.len(), "publishedAgain": published.duplicates,
     });
     Ok(findings)
 }

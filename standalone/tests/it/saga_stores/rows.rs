@@ -25,7 +25,13 @@ pub(super) async fn read(system: &System, labels: &BTreeMap<Uuid, Label>) -> Res
     let mut rows = Rows::default();
     let label = |id: Uuid| labels.get(&id).copied().ok_or_else(|| format!("an order that nobody placed: {id}"));
 
-    for row in query(system, Side::Orders, "SELECT id, customer_id, amount, status, invoice_status, version, event_no FROM orders").await? {
+    for row in query(
+        system,
+        Side::Orders,
+        "SELECT id, customer_id, amount, status, invoice_status, version, event_no FROM orders",
+    )
+    .await?
+    {
         let order = OrderRow {
             state: OrderState {
                 status: get::<OrderStatus>(&row, "status")?,
@@ -47,7 +53,9 @@ pub(super) async fn read(system: &System, labels: &BTreeMap<Uuid, Label>) -> Res
     for row in query(system, Side::Orders, "SELECT key, order_id FROM idempotency").await? {
         rows.keys.insert(get(&row, "key")?, label(get(&row, "order_id")?)?);
     }
-    for row in query(system, Side::Invoices, "SELECT order_id, customer_id, amount, status, version FROM invoices").await? {
+    for row in
+        query(system, Side::Invoices, "SELECT order_id, customer_id, amount, status, version FROM invoices").await?
+    {
         let amount = get::<Option<i32>>(&row, "amount")?;
         let content = amount.zip(get::<Option<String>>(&row, "customer_id")?);
         let status = get::<Settled>(&row, "status")?;
