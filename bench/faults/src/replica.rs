@@ -87,6 +87,8 @@ impl Replica {
             ("METRICS_PORT", "0".to_owned()),
             ("RUST_LOG", "info".to_owned()),
             ("INVOICE_AMOUNT_LIMIT", amount_limit.to_string()),
+            // A reconciler that mends what was lost would hide it, and its questions are duplicates without a kill.
+            ("RECONCILE_AFTER_SECONDS", "86400".to_owned()),
             ("DATABASE_URL", format!("postgres://postgres@{}/{}", database.address(), service.name())),
             ("BROKER_URL", format!("amqp://guest:guest@{}/tandem", broker.address())),
         ];

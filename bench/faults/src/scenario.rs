@@ -85,7 +85,7 @@ pub(crate) fn estimate(options: &Options) -> Duration {
         (Scenario::Full, lasting + 5),
         (Scenario::Disk, lasting + 10),
         (Scenario::Clock, lasting + 10),
-        (Scenario::Lost, 20),
+        (Scenario::Lost, 100),
     ];
     Duration::from_secs(steps.map(|(scenario, seconds)| of(scenario, seconds)).iter().sum())
 }

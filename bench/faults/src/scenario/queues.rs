@@ -46,11 +46,16 @@ pub(crate) async fn full(run: &mut Run, time: Duration) -> anyhow::Result<Step> 
     Ok(step)
 }
 
-/// Deletes, purges and unbinds the queue of new orders, each while there is something in it. What is lost with it only a
-/// reconciler can repair: the invariants at the end say whether it did. (The tap takes what an unbound queue does not,
-/// so nothing is returned to the publisher here.)
+/// How long an order waits here before it is asked after.
+const RECONCILE_AFTER: Duration = Duration::from_secs(10);
+/// How long repairing may take after that: what is lost while it is repaired is asked after a second time.
+const REPAIR: Duration = Duration::from_secs(60);
+
+/// Deletes, purges and unbinds the queue of new orders, each while there is something in it. What is lost with it only the
+/// reconciler can repair. (The tap takes what an unbound queue does not, so nothing is returned to the publisher here.)
 pub(crate) async fn lost(run: &mut Run) -> anyhow::Result<Step> {
     let mut step = Step::new("a queue that loses what it had");
+    restart(run, &[("RECONCILE_AFTER_SECONDS", &RECONCILE_AFTER.as_secs().to_string())]).await?;
     for (what, path) in [
         ("deleted", &["api", "queues", "tandem", "orders"][..]),
         ("purged", &["api", "queues", "tandem", "orders", "contents"]),
@@ -71,8 +76,42 @@ pub(crate) async fn lost(run: &mut Run) -> anyhow::Result<Step> {
         }
         let over = Instant::now();
         let recovery = marker::recovery(&run.client, &run.ledger, over).await?;
-        step.fact(format!("{what}: consumed again after {recovery:.2?}"));
+        let lost = unanswered(run).await?;
+        let repaired = repaired(run).await?;
+        step.fact(format!(
+            "{what}: consumed again after {recovery:.2?}; {lost} orders without an answer, all answered after {repaired:.1?}"
+        ));
         step.within(&format!("consuming again after it was {what}"), recovery, run.limit);
+        step.within(&format!("repairing what was {what}"), repaired, RECONCILE_AFTER + REPAIR);
+        if lost == 0 {
+            step.violation(format!("nothing was lost when it was {what}, which proves nothing"));
+        }
     }
+    restart(run, &[]).await?;
     Ok(step)
+}
+
+/// Restarts every replica with more in its environment.
+async fn restart(run: &mut Run, more: &[(&str, &str)]) -> anyhow::Result<()> {
+    for replica in &mut run.system.replicas {
+        replica.terminate().await?;
+        replica.start_with(more).await?;
+    }
+    Ok(())
+}
+
+/// How many orders that had all the time they need have no invoice yet, as far as their service knows.
+async fn unanswered(run: &Run) -> anyhow::Result<i64> {
+    let sql = "SELECT count(*) AS n FROM orders WHERE status = 'pending' AND invoice_status = 'none' \
+               AND created_at < now() - interval '3 seconds'";
+    snapshot::count(&snapshot::connect(&run.system, Service::Orders).await?, sql).await
+}
+
+/// Waits until there is none, and answers how long that took. After the limit it is for the caller to say so.
+async fn repaired(run: &Run) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    while unanswered(run).await? > 0 && began.elapsed() <= RECONCILE_AFTER + REPAIR {
+        sleep(Duration::from_millis(500)).await;
+    }
+    Ok(began.elapsed())
 }
