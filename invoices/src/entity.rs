@@ -54,8 +54,7 @@ pub(crate) struct Row {
     pub order_id: Uuid,
     pub content: Option<Content>,
     pub status: InvoiceStatus,
-    /// Raised by every change; also the number of events emitted, since every change but the filling of a
-    /// tombstone emits one.
+    /// The number of events emitted. Every change emits one, but the filling of a tombstone, which does not count.
     pub version: i64,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
@@ -221,10 +220,12 @@ pub(crate) async fn lock_by_orders(
 }
 
 /// Locks tombstones whose content is due to be asked for, the longest due first. What another replica has in hand is
-/// left to it, so this waits for nobody and the order of locking does not matter.
-pub(crate) async fn lock_due(db: &impl ConnectionTrait, now: DateTime<Utc>, limit: u64) -> Result<Vec<Row>, DbErr> {
+/// left to it, so this waits for nobody and the order of locking does not matter. While something about one still waits
+/// in the outbox, there is nothing to ask.
+pub(crate) async fn lock_due(db: &impl ConnectionTrait, limit: u64) -> Result<Vec<Row>, DbErr> {
     let rows = invoices::Entity::find()
-        .filter(invoices::Column::ReconcileAt.lte(now))
+        .filter(Expr::col(invoices::Column::ReconcileAt).lte(outbox::server_time(db.get_database_backend())))
+        .filter(outbox::says_nothing_of((invoices::Entity, invoices::Column::Id)))
         .order_by_asc(invoices::Column::ReconcileAt)
         .limit(limit)
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)

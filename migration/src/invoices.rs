@@ -13,6 +13,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000001_invoices::Migration),
             Box::new(crate::outbox::m20261121_000002_outbox_retry::Migration),
             Box::new(m20261121_000003_reconcile::Migration),
+            Box::new(m20261121_000004_reconcile_index::Migration),
         ]
     }
 }
@@ -109,9 +110,35 @@ mod m20261121_000003_reconcile {
         async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
             let column = timestamp_with_time_zone_null(Invoices::ReconcileAt);
             manager.alter_table(Table::alter().table(Invoices::Table).add_column(column).to_owned()).await?;
+            crate::outbox::add_asks(manager).await?;
+            crate::outbox::ask_about_rows_of_older_builds(manager, "invoices").await
+        }
+    }
+}
+
+/// Its own step, so that the lock of the one before is gone while this one reads the table.
+mod m20261121_000004_reconcile_index {
+    use super::*;
+
+    pub(super) struct Migration;
+
+    impl MigrationName for Migration {
+        fn name(&self) -> &str {
+            "m20261121_000004_reconcile_index"
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl MigrationTrait for Migration {
+        fn use_transaction(&self) -> Option<bool> {
+            crate::IN_A_TRANSACTION
+        }
+
+        async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
             let waiting = Query::update()
                 .table(Invoices::Table)
                 .value(Invoices::ReconcileAt, Expr::col(Invoices::UpdatedAt))
+                .and_where(Expr::col(Invoices::ReconcileAt).is_null())
                 .and_where(Expr::col(Invoices::Amount).is_null())
                 .to_owned();
             manager.execute(waiting).await?;
@@ -121,8 +148,7 @@ mod m20261121_000003_reconcile {
                 .col(Invoices::ReconcileAt)
                 .and_where(Expr::col(Invoices::ReconcileAt).is_not_null())
                 .to_owned();
-            manager.create_index(due).await?;
-            crate::outbox::add_asks(manager).await
+            manager.create_index(due).await
         }
     }
 }

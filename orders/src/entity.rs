@@ -185,10 +185,12 @@ pub(crate) async fn lock(
 }
 
 /// Locks orders that are due to be asked after, the longest due first. What another replica has in hand is left to it,
-/// so this waits for nobody and the order of locking does not matter.
-pub(crate) async fn lock_due(db: &impl ConnectionTrait, now: DateTime<Utc>, limit: u64) -> Result<Vec<Order>, DbErr> {
+/// so this waits for nobody and the order of locking does not matter. While something about an order still waits in the
+/// outbox, there is nothing to ask.
+pub(crate) async fn lock_due(db: &impl ConnectionTrait, limit: u64) -> Result<Vec<Order>, DbErr> {
     let rows = orders::Entity::find()
-        .filter(orders::Column::ReconcileAt.lte(now))
+        .filter(Expr::col(orders::Column::ReconcileAt).lte(outbox::server_time(db.get_database_backend())))
+        .filter(outbox::says_nothing_of((orders::Entity, orders::Column::Id)))
         .order_by_asc(orders::Column::ReconcileAt)
         .limit(limit)
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)

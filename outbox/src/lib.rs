@@ -20,7 +20,7 @@ pub use database::{DatabaseUrl, InvalidDatabaseUrl, connect};
 pub use failure::DbFailure;
 pub use reconciler::{Patience, Reconciler};
 pub use relay::{Relay, RelayError};
-pub use unit_of_work::{Outbox, Said, UnitOfWork};
+pub use unit_of_work::{Outbox, Said, UnitOfWork, says_nothing_of, server_time};
 
 /// How many lanes there are: aggregates in different lanes may be relayed at the same time.
 /// The rows of `outbox_lane` that the migration made.

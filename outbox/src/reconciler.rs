@@ -7,8 +7,8 @@
 //! even if it has heard it all before. Everything said again is a duplicate by construction, so asking too often costs
 //! work and never correctness. (ADR 0012.)
 //!
-//! A service marks what waits with the time of the next look, here a [`Patience`] later, then after twice as long each
-//! time: an order that nobody ever pays is asked after a few times a day, not every minute.
+//! A service marks what waits with the time of the next question, a [`Patience`] later at first, then when it has waited
+//! four times as long, and after a month no more: an order that nobody ever pays is asked after half a dozen times.
 
 use std::{future::Future, num::ParseIntError, str::FromStr, sync::Arc, time::Duration};
 
@@ -21,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 /// The most that is asked after in one transaction.
 pub const BATCH: u64 = 500;
-/// Between two full batches: at most a hundred questions a second from a replica, however much there is to ask.
+/// Between two full batches: at most a hundred a second from a replica, however much there is to ask.
 const BETWEEN_BATCHES: Duration = Duration::from_secs(5);
 /// How often to look when there is little to ask.
 const LOOK: Duration = Duration::from_secs(30);
-/// The longest time between two questions about the same thing.
-const RAREST: TimeDelta = TimeDelta::hours(6);
+/// What has waited for longer is given up: nobody answers, or nobody pays.
+const GIVEN_UP: TimeDelta = TimeDelta::days(30);
 
 /// How long to wait for an answer before asking again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,10 +43,12 @@ impl Patience {
         since + self.0
     }
 
-    /// When to ask again, now that it was asked at `now`: after as long as it has waited already.
-    pub fn next(self, since: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
-        let least = TimeDelta::from_std(self.0).unwrap_or(RAREST);
-        now + (now - since).clamp(least, RAREST.max(least))
+    /// When to ask again, now that it was asked at `now`: when it has waited four times as long. `None` when it was the
+    /// last time.
+    pub fn next(self, since: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let waited = (now - since).max(TimeDelta::zero());
+        let least = TimeDelta::from_std(self.0).unwrap_or(GIVEN_UP);
+        (waited < GIVEN_UP).then(|| now + (waited * 3).max(least))
     }
 
     /// How often to look for what is due: short against the patience, so that it means what it says.
@@ -84,7 +86,8 @@ impl FromStr for Patience {
 pub struct Pass {
     /// How many it asked after.
     pub asked: u64,
-    /// How many of those should have had an answer long ago: it, or the question, was lost.
+    /// How many of those should have had an answer long ago. It, or what it answers, was lost, or the other service does
+    /// not get to it.
     pub overdue: u64,
 }
 
@@ -123,10 +126,9 @@ where
     let mut pause = patience.look();
     loop {
         // Jitter: replicas that started together do not look together.
-        let pause_now = pause.mul_f64(rand::random_range(0.5..=1.0));
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause_now) => {}
+            () = tokio::time::sleep(pause.mul_f64(rand::random_range(1.0..=1.5))) => {}
         }
         pause = patience.look();
         // While nothing travels everything waits, and nothing is lost.
@@ -134,15 +136,13 @@ where
             continue;
         }
         match pass().await {
-            Ok(Pass { asked, overdue }) => {
+            Ok(done @ Pass { asked, overdue }) => {
                 failures.reset();
+                pause = pause_after(done, patience);
                 if overdue > 0 {
-                    tracing::warn!(asked, overdue, "{source} told the bus again of {overdue} without an answer");
+                    tracing::warn!(asked, overdue, "{source} asked again after {overdue} that are overdue");
                 } else if asked > 0 {
                     tracing::debug!(asked, "{source} asked again after {asked}");
-                }
-                if asked >= BATCH {
-                    pause = pause.min(BETWEEN_BATCHES);
                 }
             }
             Err(error) if failures.is_due() => {
@@ -153,23 +153,35 @@ where
     }
 }
 
+/// Full batches follow each other, but slowly.
+fn pause_after(done: Pass, patience: Patience) -> Duration {
+    if done.asked >= BATCH { BETWEEN_BATCHES } else { patience.look() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn it_asks_less_and_less_often() {
+    fn a_backlog_is_asked_after_slowly_however_short_the_patience_is() {
+        for patience in [Patience::default(), Patience::new(Duration::from_millis(100))] {
+            let pause = |asked| pause_after(Pass { asked, overdue: 0 }, patience);
+            assert_eq!(pause(BATCH), Duration::from_secs(5));
+            assert_eq!(pause(BATCH - 1), patience.look());
+        }
+    }
+
+    #[test]
+    fn it_asks_less_and_less_often_and_gives_up_in_the_end() {
         let patience = Patience::default();
         let since = DateTime::UNIX_EPOCH;
-        let mut asked = patience.first(since);
-        let mut pauses = Vec::new();
-        for _ in 0..8 {
-            let next = patience.next(since, asked);
-            pauses.push((next - asked).num_minutes());
-            asked = next;
+        let mut asked = vec![patience.first(since)];
+        while let Some(next) = asked.last().and_then(|last| patience.next(since, *last)) {
+            asked.push(next);
         }
-        assert_eq!(patience.first(since) - since, TimeDelta::minutes(10));
-        assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 360, 360]);
+        let minutes: Vec<_> = asked.iter().map(|at| (*at - since).num_minutes()).collect();
+        assert_eq!(minutes, [10, 40, 160, 640, 2560, 10_240, 40_960, 163_840][..minutes.len()]);
+        assert_eq!(minutes.len(), 8);
     }
 
     /// A clock that was put back does not make it ask without a pause.
@@ -177,7 +189,8 @@ mod tests {
     fn it_never_asks_twice_within_its_patience() {
         let patience = Patience::new(Duration::from_secs(60));
         let now = DateTime::UNIX_EPOCH;
-        assert_eq!(patience.next(now + TimeDelta::hours(1), now) - now, TimeDelta::minutes(1));
+        let next = patience.next(now + TimeDelta::hours(1), now).unwrap();
+        assert_eq!(next - now, TimeDelta::minutes(1));
     }
 
     #[test]

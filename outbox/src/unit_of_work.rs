@@ -7,8 +7,9 @@ use chassis::propagation;
 use chrono::{DateTime, Utc};
 use contracts::{Event, EventEnvelope, TraceContext, event_id, topology};
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, RuntimeErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait, sea_query::OnConflict,
+    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExprTrait, RuntimeErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    sea_query::{Expr, IntoColumnRef, OnConflict, Query, SimpleExpr},
 };
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tracing::info_span;
@@ -91,17 +92,37 @@ impl Outbox {
     }
 }
 
-/// An event of the past, for [`UnitOfWork::repeat`].
+/// An event of an aggregate.
 #[derive(Debug, Clone, Copy)]
 pub struct Said<'a, E> {
     /// Whose state changed.
     pub aggregate_id: Uuid,
-    /// Which of its events it was.
+    /// Which of its events it is.
     pub event_no: i64,
     /// When it happened.
     pub occurred_at: DateTime<Utc>,
     /// What it said.
     pub event: &'a E,
+}
+
+/// The present by the clock of the server, where there is one: replicas read what others wrote, and their own clocks may
+/// differ.
+pub fn server_time(backend: DbBackend) -> SimpleExpr {
+    match backend {
+        DbBackend::Postgres => Expr::current_timestamp(),
+        _ => Expr::value(contracts::now()),
+    }
+}
+
+/// Narrows a query to aggregates of which nothing waits in the outbox of the same database; `id` is the column with
+/// their ids.
+pub fn says_nothing_of(id: impl IntoColumnRef) -> SimpleExpr {
+    let waiting = Query::select()
+        .expr(Expr::value(1))
+        .from(row::Entity)
+        .and_where(Expr::col((row::Entity, row::Column::AggregateId)).eq(Expr::col(id)))
+        .to_owned();
+    Expr::exists(waiting).not()
 }
 
 /// One transaction: state changes through [`UnitOfWork::db`], events through [`UnitOfWork::publish`], and both or
@@ -137,9 +158,7 @@ impl UnitOfWork {
     /// # Errors
     /// When the event cannot be written as JSON.
     pub fn publish<E: Event>(&mut self, aggregate_id: Uuid, event_no: i64, event: &E) -> Result<(), DbErr> {
-        let event = self.envelope(None, aggregate_id, event_no, self.now(), event)?;
-        self.events.push(event.into());
-        Ok(())
+        self.say(None, Said { aggregate_id, event_no, occurred_at: self.now(), event })
     }
 
     /// Like [`UnitOfWork::publish`], in the trace of the message that caused the event: in a batch each event
@@ -154,7 +173,15 @@ impl UnitOfWork {
         event_no: i64,
         event: &E,
     ) -> Result<(), DbErr> {
-        let event = self.envelope(Some(cause), aggregate_id, event_no, self.now(), event)?;
+        self.say(Some(cause), Said { aggregate_id, event_no, occurred_at: self.now(), event })
+    }
+
+    /// Like [`UnitOfWork::publish`] and [`UnitOfWork::publish_in`], with the time that the aggregate's row has.
+    ///
+    /// # Errors
+    /// When the event cannot be written as JSON.
+    pub fn say<E: Event>(&mut self, cause: Option<&TraceContext>, said: Said<'_, E>) -> Result<(), DbErr> {
+        let event = self.envelope(cause, said)?;
         self.events.push(event.into());
         Ok(())
     }
@@ -171,19 +198,13 @@ impl UnitOfWork {
         said: Said<'_, E>,
         asks: bool,
     ) -> Result<(), DbErr> {
-        let event = self.envelope(cause, said.aggregate_id, said.event_no, said.occurred_at, said.event)?;
+        let event = self.envelope(cause, said)?;
         self.repeated.push(EventEnvelope { asks, ..event }.into());
         Ok(())
     }
 
-    fn envelope<E: Event>(
-        &self,
-        cause: Option<&TraceContext>,
-        aggregate_id: Uuid,
-        event_no: i64,
-        occurred_at: DateTime<Utc>,
-        event: &E,
-    ) -> Result<EventEnvelope, DbErr> {
+    fn envelope<E: Event>(&self, cause: Option<&TraceContext>, said: Said<'_, E>) -> Result<EventEnvelope, DbErr> {
+        let Said { aggregate_id, event_no, occurred_at, event } = said;
         let body = serde_json::to_vec(event).map_err(|e| DbErr::Json(e.to_string()))?;
         // The creation context travels in the row, so that the trace goes on even if this process dies before the
         // relay runs (OpenTelemetry semantic conventions for messaging, "create").

@@ -144,7 +144,7 @@ async fn take(system: &System, management: &Management) -> anyhow::Result<Snapsh
             snapshot.outbox.push(format!("{kind} {id}, {attempts} attempts, parked: {parked}"));
         }
     }
-    let queues = management.queues().await.unwrap_or_default();
+    let queues = management.queues().await?;
     let queued = queues.into_iter().filter(|(name, messages)| !name.ends_with(".dlq") && *messages > 0);
     snapshot.queued = queued.filter(|(name, _)| name != tap::QUEUE).collect();
     read_dead_letters(&dead_letters(&system.broker_url()).await?, &mut snapshot);

@@ -285,3 +285,19 @@ async fn what_is_said_again_has_the_same_id_and_waits_once() {
     let seen: Vec<_> = accepted.iter().map(|event| (event.id, event.asks)).collect();
     assert_eq!(seen, [(event_id(id, 1), false), (event_id(id, 2), true)]);
 }
+
+/// A migration adds columns while the build before it still runs. On PostgreSQL a prepared `SELECT *` fails from then on,
+/// on every connection that has it.
+#[tokio::test]
+async fn windows_go_on_leaving_when_a_newer_build_adds_a_column() {
+    let bench = Bench::new(&[]).await;
+    let relay_one = || async {
+        bench.publish(Uuid::now_v7(), 1).await;
+        Relay::once(&bench.outbox, bench.bus.publisher()).await.unwrap();
+    };
+    relay_one().await;
+    let db = bench.database.connection();
+    db.execute_unprepared("ALTER TABLE outbox ADD COLUMN of_tomorrow INTEGER NULL").await.unwrap();
+    relay_one().await;
+    assert_eq!(bench.rows().await, (0, 0));
+}

@@ -15,6 +15,7 @@ use contracts::{
 };
 use messaging::{Delivery, HandleError, Handler, Verdict};
 use outbox::Patience;
+use sea_orm::{ConnectionTrait, Statement};
 use testkit::{World, eventually, world::Settings};
 use uuid::Uuid;
 
@@ -142,4 +143,22 @@ async fn a_canceled_order_that_never_came_is_asked_for() {
     world.start_invoices().await;
     assert_eq!(end_of(&world, order).await, ["canceled", "voided", "voided"]);
     assert_eq!(world.invoice_of(order, "voided").await["amount"], 10);
+}
+
+/// An older build, which runs beside a newer one for a while, settles an order and leaves its time to ask where it was.
+#[tokio::test]
+async fn a_settled_order_is_not_asked_after() {
+    let world = World::with(Settings { orders_patience: SOON, ..Settings::default() }).await;
+    let order = world.place(10).await;
+    world.settle().await;
+    cancel(&world, order).await;
+    world.settle().await;
+    let db = world.orders_db();
+    db.execute_unprepared("UPDATE orders SET reconcile_at = '2020-01-01 00:00:00+00:00'").await.unwrap();
+    eventually("it is known to be settled", || async {
+        let sql = "SELECT count(*) AS n FROM orders WHERE reconcile_at IS NOT NULL";
+        let left = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap().unwrap();
+        (left.try_get::<i64>("", "n").unwrap() == 0).then_some(())
+    })
+    .await;
 }
