@@ -194,8 +194,12 @@ impl OrderService {
         Ok(unknown)
     }
 
-    /// Asks the invoices service again about orders whose answer is due: a batch in one transaction.
-    pub(crate) async fn reconcile(&self) -> Result<reconciler::Pass, DbErr> {
+    /// Asks the invoices service again about orders whose answer is due: a batch in one transaction. What a running
+    /// [`Reconciler`](outbox::Reconciler) does again and again, for those who decide themselves when.
+    ///
+    /// # Errors
+    /// A failure of the database: nothing was asked.
+    pub async fn reconcile(&self) -> Result<reconciler::Pass, DbErr> {
         let mut work = self.outbox.begin().await?;
         let now = contracts::now();
         let mut due = entity::lock_due(work.db(), now, reconciler::BATCH).await?;
