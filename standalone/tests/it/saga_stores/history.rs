@@ -40,7 +40,7 @@ impl ReferenceStateMachine for Histories {
             2 => relay(model).prop_map(|(side, _)| Step::Relay(side, vec![])),
             1 => relay(model).prop_map(|(side, lost)| Step::Relay(side, lost)),
             1 => relay(model).prop_map(|(side, lost)| Step::RelayDies(side, lost)),
-            1 => relay(model).prop_map(|(side, lost)| Step::Vanish(side, lost)),
+            2 => relay(model).prop_map(|(side, lost)| Step::Vanish(side, lost)),
         ]
         .boxed()
     }
@@ -55,7 +55,7 @@ fn action(model: &Model) -> BoxedStrategy<Action> {
     let mut actions = vec![
         (2, label.clone().prop_map(Action::Cancel).boxed()),
         (2, label.prop_map(Action::Pay).boxed()),
-        (1, select(Side::BOTH.to_vec()).prop_map(Action::Reconcile).boxed()),
+        (2, select(Side::BOTH.to_vec()).prop_map(Action::Reconcile).boxed()),
         (if model.network.is_empty() { 1 } else { 6 }, batch(model).prop_map(Action::Deliver).boxed()),
     ];
     if model.asked < ORDERS {
