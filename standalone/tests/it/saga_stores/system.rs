@@ -328,9 +328,8 @@ impl<'a> Run<'a> {
                 self.arrived.insert(message);
             }
             let first = self.published.entry(fact).or_insert_with(|| EventEnvelope { asks: false, ..event.clone() });
-            // Whatever is said again is the same, but for the question; and for some milliseconds, as an invoice notes
-            // when it was made, and its first event when that was written.
-            let said = EventEnvelope { asks: false, occurred_at: first.occurred_at, ..event };
+            // Whatever is said again is the same, but for the question.
+            let said = EventEnvelope { asks: false, ..event };
             if *first != said {
                 return Err(format!("{fact:?} left again as something else: {said:?}, before {first:?}"));
             }
