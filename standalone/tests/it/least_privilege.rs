@@ -16,7 +16,7 @@ use testkit::{TestBroker, eventually, roles::ServiceRoles};
 async fn services_with_their_own_users_and_roles_take_an_order_to_its_end() {
     let Some(roles) = ServiceRoles::create().await else { return };
     let Some(broker) = TestBroker::start().await else { return };
-    let [orders_user, invoices_user] = broker.users().await;
+    let [orders_user, invoices_user, bff_user] = broker.users().await;
     // The operator's part: the topology.
     let admin = RabbitMq::connect(broker.url()).unwrap();
     eventually("the topology is declared", || async { (admin.status() == BusStatus::Up).then_some(()) }).await;
