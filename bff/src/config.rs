@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use chassis::{listen::Listen, telemetry::TelemetryConfig};
+use clap::builder::TypedValueParser;
 use reqwest::Url;
+
+use crate::{live::LiveGauges, transport::Origins};
 
 /// The settings of the API.
 #[derive(Debug, clap::Args)]
@@ -36,9 +39,71 @@ pub struct Config {
     )]
     pub request_timeout: Duration,
 
+    /// Live updates.
+    #[command(flatten)]
+    pub live: LiveConfig,
+
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
+}
+
+/// The limits of live updates, for each instance.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LiveConfig {
+    /// Origins whose pages may open WebSockets beside our own: https://shop.example,http://localhost:5173, or *.
+    #[arg(
+        long = "cors-origins",
+        env = "CORS_ORIGINS",
+        value_name = "CORS_ORIGINS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub origins: Origins,
+
+    /// How many WebSockets may be open.
+    #[arg(long = "ws-max-sockets", env = "WS_MAX_SOCKETS", value_name = "WS_MAX_SOCKETS", default_value_t = 10_000, value_parser = at_least_one())]
+    pub max_sockets: usize,
+
+    /// How many operations may run over one WebSocket.
+    #[arg(long = "ws-max-operations", env = "WS_MAX_OPERATIONS", value_name = "WS_MAX_OPERATIONS", default_value_t = 50, value_parser = at_least_one())]
+    pub max_operations: usize,
+
+    /// How large a message over a WebSocket may be, in bytes.
+    #[arg(long = "ws-max-message-bytes", env = "WS_MAX_MESSAGE_BYTES", value_name = "WS_MAX_MESSAGE_BYTES", default_value_t = 131_072, value_parser = at_least_one())]
+    pub max_message_bytes: usize,
+
+    /// How long a client may take to begin after it has opened a WebSocket, in milliseconds.
+    #[arg(
+        long = "ws-init-timeout-ms", env = "WS_INIT_TIMEOUT_MS", value_name = "WS_INIT_TIMEOUT_MS", default_value = "10000",
+        value_parser = milliseconds
+    )]
+    pub init_timeout: Duration,
+
+    /// How often a WebSocket is pinged, in milliseconds. One that says nothing from one ping to the next is closed.
+    #[arg(
+        long = "ws-ping-interval-ms", env = "WS_PING_INTERVAL_MS", value_name = "WS_PING_INTERVAL_MS", default_value = "15000",
+        value_parser = milliseconds
+    )]
+    pub ping_interval: Duration,
+
+    /// Counts what is open now.
+    #[arg(skip)]
+    pub gauges: LiveGauges,
+}
+
+impl Default for LiveConfig {
+    fn default() -> Self {
+        Self {
+            origins: Origins::These(Vec::new()),
+            max_sockets: 10_000,
+            max_operations: 50,
+            max_message_bytes: 128 * 1024,
+            init_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(15),
+            gauges: LiveGauges::default(),
+        }
+    }
 }
 
 impl Config {
@@ -50,6 +115,7 @@ impl Config {
             invoices_url,
             subgraph_timeout: Duration::from_secs(2),
             request_timeout: Duration::from_secs(10),
+            live: LiveConfig::default(),
             telemetry: TelemetryConfig::default(),
         }
     }
@@ -57,6 +123,11 @@ impl Config {
 
 /// Longer than any client waits.
 const MAX_MILLISECONDS: u64 = 60_000;
+
+/// Where none would mean that nothing works.
+fn at_least_one() -> impl clap::builder::TypedValueParser<Value = usize> {
+    clap::value_parser!(u32).range(1..).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
+}
 
 fn milliseconds(text: &str) -> Result<Duration, String> {
     match text.parse() {

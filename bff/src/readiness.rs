@@ -16,6 +16,7 @@ use chassis::{
     backoff::Backoff,
     health::{CheckResult, Readiness},
 };
+use messaging::{BusStatus, EventBus};
 use tokio::task::JoinSet;
 
 use crate::{compose::Subgraphs, subgraph::Subgraph};
@@ -30,9 +31,13 @@ impl Watch {
     }
 }
 
-/// Starts to wait for the services; the checks say for which it still does.
-pub(crate) fn watch(subgraphs: &Arc<Subgraphs>) -> (Arc<Readiness>, Watch) {
-    let mut readiness = Readiness::default();
+/// Starts to wait for the services; the checks say for which it still does. The bus is reported, not required: without it only live updates wait.
+pub(crate) fn watch(subgraphs: &Arc<Subgraphs>, bus: &Arc<dyn EventBus>) -> (Arc<Readiness>, Watch) {
+    let broker = Arc::clone(bus);
+    let mut readiness = Readiness::default().check("broker", move || {
+        let status = broker.status();
+        async move { if matches!(status, BusStatus::Degraded(_)) { CheckResult::Degraded } else { CheckResult::Ok } }
+    });
     let mut tasks = JoinSet::new();
     for select in [orders, invoices] {
         let name = select(subgraphs).name();

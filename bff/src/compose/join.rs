@@ -3,7 +3,10 @@
 //! level.
 
 use async_graphql::ID;
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join},
+};
 
 use super::Composer;
 use crate::{
@@ -91,6 +94,26 @@ impl Composer {
             }
         }
         .boxed()
+    }
+
+    /// The orders with these ids, one for each id, and their invoices at the same time, since the keys are known. Asks
+    /// the orders service in any case: an order that it does not know does not exist.
+    pub(crate) async fn orders_by_id(
+        &self,
+        ids: &[ID],
+        mut selection: Selection,
+    ) -> Vec<Result<Option<Order>, SubgraphError>> {
+        let invoice = selection.take("invoice");
+        let operation = Operation::order_entities(ids, selection.with_value("id"));
+        let orders = self.subgraphs.orders.entities::<Order>(&operation, ids.len(), self.deadline);
+        let Some(invoice) = invoice else { return orders.await };
+        let (mut orders, invoices) = join(orders, self.invoices_of(ids, invoice)).await;
+        for (order, invoice) in orders.iter_mut().zip(invoices) {
+            if let Ok(Some(order)) = order {
+                order.invoice = invoice.into();
+            }
+        }
+        orders
     }
 
     /// The orders with these ids, one for each id.

@@ -1,17 +1,28 @@
 //! What begins at the orders service: one order, a page of orders, and the mutations of orders.
 
 use async_graphql::ID;
+use chassis::graphql::DateTime;
 use futures_util::future::try_join;
 
 use super::{Composer, List, join::take_invoice, page::PageSelection};
 use crate::{
     schema::{
         CancelOrderPayload, CreateOrderInput, CreateOrderPayload, Joined, Order, OrderConnection, OrderFilter,
-        OrderSort, Page,
+        OrderSort, Page, PageInfo,
     },
     selection::Selection,
     subgraph::{Operation, SubgraphError},
 };
+
+/// The most objects that a service gives at once.
+const MOST_OF_A_PAGE: i32 = 100;
+
+/// Ids of orders, and the cursor of the next page where there is one.
+#[derive(Debug, Default)]
+pub(crate) struct PlacedPage {
+    pub(crate) ids: Vec<ID>,
+    pub(crate) next: Option<String>,
+}
 
 impl Composer {
     /// One order. Its invoice is asked for at the same time, because the key is known before the order is.
@@ -53,6 +64,27 @@ impl Composer {
             self.join_invoices(page.nodes_mut(), invoice).await;
         }
         Ok(page.map(OrderConnection))
+    }
+
+    /// The ids of orders that were placed since then, newest first: one page.
+    pub(crate) async fn placed_since(
+        &self,
+        since: DateTime,
+        after: Option<String>,
+    ) -> Result<PlacedPage, SubgraphError> {
+        let filter = Some(OrderFilter::created_from(since));
+        let page_info = Selection::object().with_value("hasNextPage").with_value("endCursor");
+        let operation = Operation::query("orders")
+            .argument("first", &MOST_OF_A_PAGE)
+            .argument("after", &after)
+            .argument("filter", &filter)
+            .select(
+                Selection::object().with("nodes", Selection::object().with_value("id")).with("pageInfo", page_info),
+            );
+        let page = self.subgraphs.orders.object::<Page<Order>>(&operation, self.deadline).await?;
+        let Some(page) = page else { return Ok(PlacedPage::default()) };
+        let ids = page.nodes().filter_map(|order| order.id.get().cloned()).collect();
+        Ok(PlacedPage { ids, next: page.page_info.get().and_then(PageInfo::next) })
     }
 
     /// Creates an order.

@@ -1,8 +1,11 @@
 //! The API between a client and two stand-ins, and the objects that these have: the orders `o1`, `o2` and `o3`, and
 //! the invoices `i1` and `i2` of the first two.
 
+use std::sync::Arc;
+
 use bff::Config;
 use chassis::{listen::Listen, service::RunningService};
+use messaging::{EventBus, in_process::InProcessBus};
 use serde_json::{Value, json};
 
 use crate::service::Service;
@@ -26,7 +29,7 @@ impl World {
         let mut config = Config::new(Listen::anywhere(), url(&orders), url(&invoices));
         change(&mut config);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { orders, invoices, bff: bff::start(config).await.unwrap(), client }
+        Self { orders, invoices, bff: bff::start(config, bus()).await.unwrap(), client }
     }
 
     /// The whole answer to `query`.
@@ -52,6 +55,11 @@ impl World {
         assert_eq!(answer.get("errors"), None, "{query}");
         answer["data"].take()
     }
+}
+
+/// A bus on which nothing happens.
+pub(crate) fn bus() -> Arc<dyn EventBus> {
+    Arc::new(InProcessBus::new())
 }
 
 /// Each error as `path: code of service`, sorted.
