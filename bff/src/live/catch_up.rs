@@ -32,10 +32,11 @@ pub(super) async fn run(feed: Arc<Feed>, mut changes: Receiver<Change>, source: 
         .run_until_cancelled(async move {
             loop {
                 match changes.recv().await {
-                    Ok(Change::Interrupted) => catch_up(&feed, &source).await,
-                    // Missing changes is no harm here, except for an interruption among them, which is rare enough to look.
-                    Err(RecvError::Lagged(_)) => catch_up(&feed, &source).await,
-                    Ok(Change::Order(_)) => {}
+                    // Of what was missed here, an interruption would matter.
+                    Ok(Change::Interrupted) | Err(RecvError::Lagged(_)) if feed.has_others() => {
+                        catch_up(&feed, &source).await;
+                    }
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 }
             }

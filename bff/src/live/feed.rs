@@ -57,6 +57,11 @@ impl Feed {
         self.changes.subscribe()
     }
 
+    /// Whether anybody would hear of a change, beside the one who asks.
+    pub(super) fn has_others(&self) -> bool {
+        self.changes.receiver_count() > 1
+    }
+
     /// Tells that an order may have changed.
     pub(super) fn tell(&self, order: Uuid) {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).recent.insert(order);

@@ -10,18 +10,17 @@ use std::{convert::Infallible, time::Duration};
 
 use async_graphql::{Response as GraphqlResponse, parser::types::OperationType};
 use axum::{
+    body::{Body, Bytes},
     extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+    response::{IntoResponse, Response},
 };
 use chassis::{graphql, http, problem::Problem};
 use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
 };
+use tokio::time::timeout;
 
 use super::Transports;
 
@@ -90,37 +89,37 @@ pub(super) async fn respond(transports: Transports, request: Request) -> Result<
 /// The answers as events.
 fn event_stream(transports: &Transports, answers: BoxStream<'static, GraphqlResponse>) -> Response {
     let shared = &transports.0;
+    // Held by the stream for as long as it is.
     let counted = shared.limits.gauges.event_streams.count();
-    let stop = shared.stop.clone().cancelled_owned();
-    let events = answers
-        .take_until(stop)
-        .map(next)
-        .chain(stream::once(std::future::ready(Event::default().event("complete").data(""))))
-        .map(move |event| {
-            // Held for as long as the stream is.
-            let _ = &counted;
-            Ok::<_, Infallible>(event)
-        });
-    let events: BoxStream<'static, _> = events.boxed();
-    let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(HEART_BEAT)).into_response();
+    let answers = answers.take_until(shared.stop.clone().cancelled_owned()).boxed();
+    let events = stream::unfold(Some((answers, counted)), |open| async {
+        let (mut answers, counted) = open?;
+        match timeout(HEART_BEAT, answers.next()).await {
+            Ok(Some(answer)) => Some((next(answer), Some((answers, counted)))),
+            // Not without a line of data, or an `EventSource` would keep it to itself.
+            Ok(None) => Some((Bytes::from_static(b"event: complete\ndata:\n\n"), None)),
+            Err(_) => Some((Bytes::from_static(b":\n\n"), Some((answers, counted)))),
+        }
+    });
+    let mut response = Body::from_stream(events.map(Ok::<_, Infallible>)).into_response();
     let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));
     response
 }
 
-fn next(mut response: GraphqlResponse) -> Event {
-    // Where there is no data, there is none in the event either.
-    let refusal = graphql::is_refusal(&response);
+/// An answer as an event. JSON is one line, so it is one line of data.
+fn next(mut response: GraphqlResponse) -> Bytes {
     graphql::complete_codes(&mut response);
-    let data = if refusal {
-        serde_json::to_string(&serde_json::json!({ "errors": response.errors }))
-    } else {
-        serde_json::to_string(&response)
+    // Where nothing was executed, there is no data in the event either.
+    let answer = match graphql::is_refusal(&response) {
+        true => serde_json::json!({ "errors": response.errors }).to_string(),
+        // Only a map with keys that are no texts could not be written, and there is none.
+        false => serde_json::to_string(&response).unwrap_or_default(),
     };
-    // An answer is JSON throughout; one that were not would be a fault of the library.
-    Event::default().event("next").data(data.unwrap_or_default())
+    format!("event: next\ndata: {answer}\n\n").into()
 }
 
 /// Any page can have a browser send a GET, with the user's cookies.

@@ -127,7 +127,7 @@ fn a_setting_that_is_not_allowed_is_named_with_what_is() {
         ("SUBGRAPH_TIMEOUT_MS", "soon", "must be a whole number from 1 to 60000"),
         ("REQUEST_TIMEOUT_MS", "60001", "must be a whole number from 1 to 60000"),
         ("CORS_ORIGINS", "shop.example", "origins look like https://shop.example or http://localhost:5173"),
-        ("WS_MAX_SOCKETS", "0", "0 is not in 1..4294967295"),
+        ("WS_MAX_SOCKETS", "0", "0 is not in 1..=4294967295"),
         ("WS_INIT_TIMEOUT_MS", "0", "must be a whole number from 1 to 60000"),
     ] {
         let (code, _, stderr) = run(&[], &[(name, value), BROKER]);

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Barrier, task::JoinHandle};
 
 /// Answers a root field: the whole object, whatever is selected of it.
-pub(crate) type Resolver = fn(field: &str, variables: &Value) -> Value;
+pub(crate) type Resolver = dyn Fn(&str, &Value) -> Value + Send + Sync;
 
 /// What the service does instead of answering.
 #[derive(Clone, Debug)]
@@ -55,14 +55,15 @@ pub(crate) struct Service {
 }
 
 struct Shared {
-    resolve: Resolver,
+    resolve: Box<Resolver>,
     calls: Mutex<Vec<Call>>,
     trouble: Mutex<Option<Trouble>>,
     barrier: Mutex<Option<Arc<Barrier>>>,
 }
 
 impl Service {
-    pub(crate) async fn start(resolve: Resolver) -> Self {
+    pub(crate) async fn start(resolve: impl Fn(&str, &Value) -> Value + Send + Sync + 'static) -> Self {
+        let resolve = Box::new(resolve);
         let state =
             Arc::new(Shared { resolve, calls: Mutex::default(), trouble: Mutex::default(), barrier: Mutex::default() });
         let routes = Router::new()
@@ -125,7 +126,7 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(body
     }
     let trouble = lock(&shared.trouble).clone();
     match trouble {
-        None => Json(execute(shared.resolve, &call)).into_response(),
+        None => Json(execute(&*shared.resolve, &call)).into_response(),
         Some(Trouble::Status(status)) => {
             let status = StatusCode::from_u16(status).unwrap();
             (status, "connection to db-7.internal:5432 refused").into_response()
@@ -145,7 +146,7 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(body
     }
 }
 
-fn execute(resolve: Resolver, call: &Call) -> Value {
+fn execute(resolve: &Resolver, call: &Call) -> Value {
     let document = parse_query(&call.query).unwrap();
     let DocumentOperations::Single(operation) = &document.operations else { panic!("one operation") };
     let [root] = &operation.node.selection_set.node.items[..] else { panic!("one root field") };

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bff::Config;
+use bff::{Config, LiveGauges};
 use chassis::{listen::Listen, service::RunningService};
 use messaging::{EventBus, in_process::InProcessBus};
 use serde_json::{Value, json};
@@ -15,6 +15,8 @@ pub(crate) struct World {
     pub(crate) invoices: Service,
     pub(crate) bff: RunningService,
     pub(crate) client: reqwest::Client,
+    pub(crate) bus: Arc<dyn EventBus>,
+    pub(crate) gauges: LiveGauges,
 }
 
 impl World {
@@ -24,12 +26,26 @@ impl World {
 
     /// Starts with other settings than the defaults.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let (orders, invoices) = (Service::start(resolve_orders).await, Service::start(resolve_invoices).await);
+        let services = (Service::start(resolve_orders).await, Service::start(resolve_invoices).await);
+        Self::between(services, change).await
+    }
+
+    /// Starts with other objects.
+    pub(crate) async fn of(
+        orders: impl Fn(&str, &Value) -> Value + Send + Sync + 'static,
+        invoices: impl Fn(&str, &Value) -> Value + Send + Sync + 'static,
+    ) -> Self {
+        Self::between((Service::start(orders).await, Service::start(invoices).await), |_| ()).await
+    }
+
+    async fn between((orders, invoices): (Service, Service), change: impl FnOnce(&mut Config)) -> Self {
         let url = |service: &Service| format!("http://127.0.0.1:{}", service.port).parse().unwrap();
         let mut config = Config::new(Listen::anywhere(), url(&orders), url(&invoices));
         change(&mut config);
+        let (bus, gauges) = (bus(), config.live.gauges.clone());
+        let bff = bff::start(config, Arc::clone(&bus)).await.unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { orders, invoices, bff: bff::start(config, bus()).await.unwrap(), client }
+        Self { orders, invoices, bff, client, bus, gauges }
     }
 
     /// The whole answer to `query`.
