@@ -9,6 +9,12 @@ use reqwest::Url;
 
 use crate::{live::LiveGauges, transport::Origins};
 
+/// Enough to keep a service busy, and few enough that one which is slow holds no more than that.
+const MAX_CALLS: usize = 256;
+
+/// What a moment's rush may bring.
+const MAX_WAITING: usize = 1024;
+
 /// The settings of the API.
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("port", |port| port.default_value("4000")))]
@@ -31,6 +37,20 @@ pub struct Config {
         value_parser = milliseconds
     )]
     pub subgraph_timeout: Duration,
+
+    /// How many calls to one service may be on their way at the same time.
+    #[arg(
+        long = "subgraph-max-calls", env = "SUBGRAPH_MAX_CALLS", value_name = "SUBGRAPH_MAX_CALLS",
+        default_value_t = MAX_CALLS, value_parser = at_least_one()
+    )]
+    pub subgraph_max_calls: usize,
+
+    /// How many more may wait for their turn; what comes then is refused.
+    #[arg(
+        long = "subgraph-max-waiting", env = "SUBGRAPH_MAX_WAITING", value_name = "SUBGRAPH_MAX_WAITING",
+        default_value_t = MAX_WAITING, value_parser = at_least_one()
+    )]
+    pub subgraph_max_waiting: usize,
 
     /// How long a whole request may take, in milliseconds. Then it is answered with what has arrived.
     #[arg(
@@ -114,6 +134,8 @@ impl Config {
             orders_url,
             invoices_url,
             subgraph_timeout: Duration::from_secs(2),
+            subgraph_max_calls: MAX_CALLS,
+            subgraph_max_waiting: MAX_WAITING,
             request_timeout: Duration::from_secs(10),
             live: LiveConfig::default(),
             telemetry: TelemetryConfig::default(),

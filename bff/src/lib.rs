@@ -26,18 +26,23 @@ pub use config::{Config, LiveConfig};
 use entry::Entry;
 use live::Live;
 pub use live::{Gauge, LiveGauges};
-use subgraph::Subgraph;
+use subgraph::{Limits, Subgraph};
 pub use transport::Origins;
 use transport::Transports;
 
-/// Starts the API. It listens at once, and is ready when each service has answered once. `bus` says when there is
+/// Starts the API. It listens at once, and is ready when each service was seen to be compatible once. `bus` says when there is
 /// something new; without its broker only live updates wait.
 ///
 /// # Errors
 /// When the address cannot be had, which the error names.
 pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<RunningService> {
     let http = subgraph::http_client()?;
-    let subgraph = |name, url| Subgraph::new(name, url, http.clone(), config.subgraph_timeout);
+    let limits = Limits {
+        timeout: config.subgraph_timeout,
+        calls: config.subgraph_max_calls,
+        waiting: config.subgraph_max_waiting,
+    };
+    let subgraph = |name, url| Subgraph::new(name, url, http.clone(), limits);
     let subgraphs = Arc::new(Subgraphs {
         orders: subgraph("orders", &config.orders_url),
         invoices: subgraph("invoices", &config.invoices_url),

@@ -57,7 +57,7 @@ impl Composer {
         }
         let order = take_order(&mut selection);
         let operation = Operation::order_entities(ids, Selection::object().with("invoice", selection));
-        let entities = self.subgraphs.invoices.entities::<InvoicedOrder>(&operation, ids.len(), self.deadline).await;
+        let entities = self.subgraphs.invoices.entities::<InvoicedOrder>(&operation, &self.terms).await;
         let mut invoices: Vec<_> =
             entities.into_iter().map(|entity| entity.map(|order| order.and_then(|order| order.invoice))).collect();
         if let Some(order) = order {
@@ -105,7 +105,7 @@ impl Composer {
     ) -> Vec<Result<Option<Order>, SubgraphError>> {
         let invoice = selection.take("invoice");
         let operation = Operation::order_entities(ids, selection.with_value("id"));
-        let orders = self.subgraphs.orders.entities::<Order>(&operation, ids.len(), self.deadline);
+        let orders = self.subgraphs.orders.entities::<Order>(&operation, &self.terms);
         let Some(invoice) = invoice else { return orders.await };
         let (mut orders, invoices) = join(orders, self.invoices_of(ids, invoice)).await;
         for (order, invoice) in orders.iter_mut().zip(invoices) {
@@ -122,6 +122,6 @@ impl Composer {
             return ids.iter().map(|_| Ok(Some(Order::default()))).collect();
         }
         let operation = Operation::order_entities(ids, selection);
-        self.subgraphs.orders.entities(&operation, ids.len(), self.deadline).await
+        self.subgraphs.orders.entities(&operation, &self.terms).await
     }
 }

@@ -29,7 +29,7 @@ impl Composer {
     pub(crate) async fn order(&self, id: ID, mut selection: Selection) -> Result<Option<Order>, SubgraphError> {
         let invoice = selection.take("invoice");
         let operation = Operation::query("order").argument("id", &id).select(selection);
-        let order = self.subgraphs.orders.object::<Order>(&operation, self.deadline);
+        let order = self.subgraphs.orders.object::<Order>(&operation, &self.terms);
         let Some(invoice) = invoice else { return order.await };
 
         // Without an order there is nothing to hang an invoice on: `Err` stops waiting for it.
@@ -59,7 +59,7 @@ impl Composer {
             .argument("filter", &list.filter)
             .argument("sort", &list.sort)
             .select(page.into_selection());
-        let mut page = self.subgraphs.orders.object::<Page<Order>>(&operation, self.deadline).await?;
+        let mut page = self.subgraphs.orders.object::<Page<Order>>(&operation, &self.terms).await?;
         if let (Some(page), Some(invoice)) = (&mut page, invoice) {
             self.join_invoices(page.nodes_mut(), invoice).await;
         }
@@ -81,7 +81,7 @@ impl Composer {
             .select(
                 Selection::object().with("nodes", Selection::object().with_value("id")).with("pageInfo", page_info),
             );
-        let page = self.subgraphs.orders.object::<Page<Order>>(&operation, self.deadline).await?;
+        let page = self.subgraphs.orders.object::<Page<Order>>(&operation, &self.terms).await?;
         let Some(page) = page else { return Ok(PlacedPage::default()) };
         let ids = page.nodes().filter_map(|order| order.id.get().cloned()).collect();
         Ok(PlacedPage { ids, next: page.page_info.get().and_then(PageInfo::next) })
@@ -95,7 +95,7 @@ impl Composer {
     ) -> Result<Option<CreateOrderPayload>, SubgraphError> {
         let invoice = selection.get_mut("order").and_then(take_invoice);
         let operation = Operation::mutation("createOrder").argument("input", &input).select(selection);
-        let mut payload = self.subgraphs.orders.object::<CreateOrderPayload>(&operation, self.deadline).await?;
+        let mut payload = self.subgraphs.orders.object::<CreateOrderPayload>(&operation, &self.terms).await?;
         if let (Some(payload), Some(invoice)) = (&mut payload, invoice) {
             self.join_invoices(payload.order.get_mut().into_iter().flatten(), invoice).await;
         }
@@ -110,7 +110,7 @@ impl Composer {
     ) -> Result<Option<CancelOrderPayload>, SubgraphError> {
         let invoice = selection.get_mut("order").and_then(take_invoice);
         let operation = Operation::mutation("cancelOrder").argument("id", &id).select(selection);
-        let mut payload = self.subgraphs.orders.object::<CancelOrderPayload>(&operation, self.deadline).await?;
+        let mut payload = self.subgraphs.orders.object::<CancelOrderPayload>(&operation, &self.terms).await?;
         if let (Some(payload), Some(invoice)) = (&mut payload, invoice) {
             self.join_invoices(payload.order.get_mut().into_iter().flatten(), invoice).await;
         }

@@ -61,7 +61,7 @@ pub(crate) struct Source {
 impl Source {
     /// For one reading, which may take as long as a request.
     fn composer(&self) -> Composer {
-        Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.timeout)
+        Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.timeout).alone()
     }
 }
 

@@ -44,7 +44,7 @@ enum End {
 pub(super) async fn serve(socket: WebSocket, transports: Transports) {
     let spoken = socket.protocol().and_then(|name| name.to_str().ok()) == Some(SUBPROTOCOL);
     let (mut sink, stream) = socket.split();
-    let (out, queue) = mpsc::channel(QUEUE);
+    let (out, mut queue) = mpsc::channel(QUEUE);
     let stop = transports.0.stop.clone();
     let mut session = Session::new(transports, out);
     let end = if spoken {
@@ -52,21 +52,27 @@ pub(super) async fn serve(socket: WebSocket, transports: Transports) {
             biased;
             () = stop.cancelled() => End::Close(Close::going_away()),
             end = session.listen(stream) => end,
-            () = write(&mut sink, queue) => End::Gone,
+            () = write(&mut sink, &mut queue) => End::Gone,
         }
     } else {
         End::Close(Close::subprotocol_not_acceptable())
     };
     session.operations.shutdown().await;
+    // With the last sender gone, the queue ends after what is in it.
+    drop(session);
     if let End::Close(Close { code, reason }) = end {
-        let frame = CloseFrame { code, reason: reason.into() };
-        let _ = timeout(GOODBYE, sink.send(Message::Close(Some(frame)))).await;
+        let goodbye = async {
+            write(&mut sink, &mut queue).await;
+            let frame = CloseFrame { code, reason: reason.into() };
+            let _ = sink.send(Message::Close(Some(frame))).await;
+        };
+        let _ = timeout(GOODBYE, goodbye).await;
     }
     let _ = timeout(GOODBYE, sink.close()).await;
 }
 
 /// Sends what is in the queue. Ends when the client takes nothing any more.
-async fn write(sink: &mut SplitSink<WebSocket, Message>, mut queue: Receiver<Message>) {
+async fn write(sink: &mut SplitSink<WebSocket, Message>, queue: &mut Receiver<Message>) {
     while let Some(message) = queue.recv().await {
         if !matches!(timeout(WRITE, sink.send(message)).await, Ok(Ok(()))) {
             return;

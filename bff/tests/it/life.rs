@@ -3,10 +3,12 @@
 use std::{process::Command, time::Duration};
 
 use chassis::{listen::Listen, telemetry::TelemetryConfig};
+use contracts::schemas::{INVOICES, ORDERS};
 use serde_json::{Value, json};
+use testkit::eventually;
 
 use crate::{
-    service::Trouble,
+    service::{Service, Trouble},
     world::{World, bus, errors},
 };
 
@@ -54,11 +56,31 @@ async fn not_ready_while_a_service_was_never_seen() {
 }
 
 #[tokio::test]
+async fn not_ready_with_a_service_of_another_schema_until_it_has_ours() {
+    let orders = Service::start("type Query { nothing: Int }", |_, _| json!(null)).await;
+    let invoices = Service::start(INVOICES, |_, _| json!(null)).await;
+    let url = |service: &Service| format!("http://127.0.0.1:{}", service.port).parse().unwrap();
+    let config = bff::Config::new(Listen::anywhere(), url(&orders), url(&invoices));
+    let bff = bff::start(config, bus()).await.unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    eventually("the difference is seen", || async {
+        let report = until_ready_is(&client, bff.url(), 503).await;
+        (report["checks"] == json!({ "broker": "ok", "orders": "incompatible schema", "invoices": "ok" })).then_some(())
+    })
+    .await;
+
+    orders.show_schema(ORDERS);
+    until_ready_is(&client, bff.url(), 200).await;
+}
+
+#[tokio::test]
 async fn a_service_below_a_path_is_found() {
     let world = World::start().await;
-    let services = crate::service::Service::start(|_, _| json!(null)).await;
-    let below = |path: &str| format!("http://127.0.0.1:{}{path}", services.port).parse().unwrap();
-    let bff = bff::start(bff::Config::new(Listen::anywhere(), below(""), below("/")), bus()).await.unwrap();
+    let orders = Service::start(ORDERS, |_, _| json!(null)).await;
+    let invoices = Service::start(INVOICES, |_, _| json!(null)).await;
+    let below = |service: &Service, path: &str| format!("http://127.0.0.1:{}{path}", service.port).parse().unwrap();
+    let config = bff::Config::new(Listen::anywhere(), below(&orders, ""), below(&invoices, "/"));
+    let bff = bff::start(config, bus()).await.unwrap();
     until_ready_is(&world.client, bff.url(), 200).await;
 }
 
@@ -125,6 +147,7 @@ fn a_setting_that_is_not_allowed_is_named_with_what_is() {
         ("INVOICES_URL", "nonsense", "must be an http or https URL"),
         ("SUBGRAPH_TIMEOUT_MS", "0", "must be a whole number from 1 to 60000"),
         ("SUBGRAPH_TIMEOUT_MS", "soon", "must be a whole number from 1 to 60000"),
+        ("SUBGRAPH_MAX_CALLS", "0", "0 is not in 1..=4294967295"),
         ("REQUEST_TIMEOUT_MS", "60001", "must be a whole number from 1 to 60000"),
         ("CORS_ORIGINS", "shop.example", "origins look like https://shop.example or http://localhost:5173"),
         ("WS_MAX_SOCKETS", "0", "0 is not in 1..=4294967295"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bff::{Config, LiveGauges};
 use chassis::{listen::Listen, service::RunningService};
+use contracts::schemas::{INVOICES, ORDERS};
 use messaging::{EventBus, in_process::InProcessBus};
 use serde_json::{Value, json};
 
@@ -26,7 +27,7 @@ impl World {
 
     /// Starts with other settings than the defaults.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let services = (Service::start(resolve_orders).await, Service::start(resolve_invoices).await);
+        let services = (Service::start(ORDERS, resolve_orders).await, Service::start(INVOICES, resolve_invoices).await);
         Self::between(services, change).await
     }
 
@@ -35,7 +36,7 @@ impl World {
         orders: impl Fn(&str, &Value) -> Value + Send + Sync + 'static,
         invoices: impl Fn(&str, &Value) -> Value + Send + Sync + 'static,
     ) -> Self {
-        Self::between((Service::start(orders).await, Service::start(invoices).await), |_| ()).await
+        Self::between((Service::start(ORDERS, orders).await, Service::start(INVOICES, invoices).await), |_| ()).await
     }
 
     async fn between((orders, invoices): (Service, Service), change: impl FnOnce(&mut Config)) -> Self {
@@ -46,6 +47,11 @@ impl World {
         let bff = bff::start(config, Arc::clone(&bus)).await.unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { orders, invoices, bff, client, bus, gauges }
+    }
+
+    /// The invoices service again, on the port that it had.
+    pub(crate) async fn invoices_again(&self, port: u16) -> Service {
+        Service::start_on(port, INVOICES, resolve_invoices).await
     }
 
     /// The whole answer to `query`.
