@@ -49,7 +49,7 @@ async fn catch_up(feed: &Feed, source: &Source) {
     let mut pauses = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
     loop {
         match placed_since(source, since).await {
-            Ok(orders) => return orders.into_iter().for_each(|order| feed.tell(order)),
+            Ok(orders) => return orders.into_iter().for_each(|order| feed.tell(order, None)),
             // The orders service is away as well.
             Err(_) => sleep(pauses.next_pause()).await,
         }

@@ -15,6 +15,8 @@ use messaging::Listener;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use crate::schema::OrderEventType;
+
 /// How many changes a subscriber may be behind.
 const BACKLOG: usize = 16_384;
 
@@ -24,8 +26,8 @@ const RECENT: usize = 10_000;
 /// What subscribers are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// This order has changed.
-    Order(Uuid),
+    /// This order has changed: this has happened to it, or nobody knows what.
+    Order(Uuid, Option<OrderEventType>),
     /// The bus was, or may have been, away: anything may have changed.
     Interrupted,
 }
@@ -63,10 +65,10 @@ impl Feed {
     }
 
     /// Tells that an order may have changed.
-    pub(super) fn tell(&self, order: Uuid) {
+    pub(super) fn tell(&self, order: Uuid, step: Option<OrderEventType>) {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).recent.insert(order);
         // Nobody listening is no fault.
-        let _ = self.changes.send(Change::Order(order));
+        let _ = self.changes.send(Change::Order(order, step));
     }
 
     /// The orders that changed lately.
@@ -90,7 +92,7 @@ impl Listener for Feed {
             let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
             memory.heard_until = memory.heard_until.max(event.occurred_at.into());
         }
-        self.tell(event.order_id);
+        self.tell(event.order_id, Some(event.event_type.into()));
     }
 }
 

@@ -108,11 +108,13 @@ impl Live {
 
     /// The one reader of this selection.
     fn reader(&self, selection: Selection) -> Arc<Reader> {
-        // The rank of a state is in its statuses, whether or not the subscriber asked for them.
-        let selection = match selection.clone().take("invoice") {
-            Some(_) => selection.with("invoice", Selection::object().with_value("status")).with_value("status"),
-            None => selection.with_value("status"),
-        };
+        // What tells how far an order has come is read whether or not the subscriber asked for it.
+        let mut selection = selection.with_value("status");
+        for (field, mark) in [("invoice", "status"), ("timeline", "type")] {
+            if selection.get_mut(field).is_some() {
+                selection = selection.with(field, Selection::object().with_value(mark));
+            }
+        }
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.retain(|_, reader| reader.strong_count() > 0);
         if let Some(reader) = readers.get(&selection).and_then(Weak::upgrade) {

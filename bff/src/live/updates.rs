@@ -30,7 +30,7 @@ use super::{
     feed::{Change, Feed},
     reader::{Answer, Reader},
 };
-use crate::schema::{Order, Progress};
+use crate::schema::{Order, OrderEventType, Progress};
 
 /// How many orders a subscriber reads at the same time.
 const PARALLEL: usize = 64;
@@ -40,6 +40,9 @@ const PENDING: usize = 10_000;
 
 /// Of how many orders a subscriber remembers what it has shown.
 const REMEMBERED: usize = 1_000;
+
+/// How often a timeline is read for the sake of one event.
+const READINGS: u32 = 8;
 
 /// Which orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +70,8 @@ pub(super) struct Updates {
     in_hand: BTreeMap<Uuid, Cause>,
     readings: FuturesUnordered<BoxFuture<'static, (Uuid, Answer)>>,
     shown: Shown,
+    /// The news that brought an order to be read, until its timeline has them.
+    awaited: BTreeMap<Uuid, Awaited>,
     again: BTreeSet<Uuid>,
     pauses: Backoff,
     pause: Option<Pin<Box<Sleep>>>,
@@ -101,6 +106,7 @@ impl Updates {
             in_hand: BTreeMap::new(),
             readings: FuturesUnordered::new(),
             shown: Shown::default(),
+            awaited: BTreeMap::new(),
             again: BTreeSet::new(),
             pauses: Backoff::new(Duration::from_millis(250), Duration::from_secs(10)),
             pause: None,
@@ -122,7 +128,7 @@ impl Updates {
                 // In this order: what is read next should know of every change so far.
                 biased;
                 change = self.changes.recv(), if self.pending.len() < PENDING => match change {
-                    Ok(Change::Order(id)) => self.note(id),
+                    Ok(Change::Order(id, step)) => self.note(id, step),
                     Ok(Change::Interrupted) | Err(RecvError::Lagged(_)) => self.look_at_everything(),
                     Err(RecvError::Closed) => return None,
                 },
@@ -154,16 +160,19 @@ impl Updates {
         }
     }
 
-    fn note(&mut self, id: Uuid) {
+    fn note(&mut self, id: Uuid, step: Option<OrderEventType>) {
         if self.scope == Scope::All || self.scope == Scope::One(id) {
             self.pending.insert(id, Cause::News);
+            if self.awaited.len() < PENDING {
+                self.awaited.entry(id).or_default().steps.extend(step);
+            }
         }
     }
 
     /// Changes were missed, and nobody knows which.
     fn look_at_everything(&mut self) {
         match self.scope {
-            Scope::One(id) => self.note(id),
+            Scope::One(id) => self.note(id, None),
             Scope::All => self.pending.extend(self.feed.recent().into_iter().map(|id| (id, Cause::News))),
         }
     }
@@ -173,6 +182,7 @@ impl Updates {
         let order = match answer {
             Ok(Some(order)) => order,
             Ok(None) => {
+                self.awaited.remove(&id);
                 // Of all orders, one that is not there is nobody's.
                 self.over = matches!(self.scope, Scope::One(_));
                 return self.over.then(|| Err(not_found()));
@@ -192,7 +202,7 @@ impl Updates {
             return None;
         }
         let same = before.is_some_and(|(shown, _)| **shown == *order);
-        if partial {
+        if partial || self.awaits_more(id, &order) {
             self.read_again(id);
         } else if self.again.is_empty() {
             self.pauses.reset();
@@ -203,6 +213,18 @@ impl Updates {
         }
         self.shown.insert(id, Arc::clone(&order), progress);
         Some(Ok(order))
+    }
+
+    /// Whether the timeline of an order lacks what is known to have happened. Orders hear of what invoices say at the same
+    /// time as we do, so it may be a moment behind; and what came too late to matter is never in it.
+    fn awaits_more(&mut self, id: Uuid, order: &Order) -> bool {
+        let Some(awaited) = self.awaited.get_mut(&id) else { return false };
+        awaited.readings += 1;
+        let more = !order.has_steps(&awaited.steps) && awaited.readings < READINGS;
+        if !more {
+            self.awaited.remove(&id);
+        }
+        more
     }
 
     /// After a pause, since what is wrong will not be right at once.
@@ -221,6 +243,14 @@ async fn wait(pause: &mut Option<Pin<Box<Sleep>>>) {
         Some(pause) => pause.await,
         None => std::future::pending().await,
     }
+}
+
+/// What an order's timeline has to show.
+#[derive(Default)]
+struct Awaited {
+    steps: BTreeSet<OrderEventType>,
+    /// How often it was looked for.
+    readings: u32,
 }
 
 /// What a subscriber has seen of the orders that it saw last. The orders themselves belong to all who saw them.

@@ -20,7 +20,7 @@ pub(crate) use fetched::{Asked, Joined};
 pub(crate) use invoice::{Invoice, InvoiceConnection, InvoiceFilter, InvoiceSort};
 pub(crate) use mutation::Mutation;
 pub(crate) use once::RequestState;
-pub(crate) use order::{Order, OrderConnection, OrderFilter, OrderSort, Progress};
+pub(crate) use order::{Order, OrderConnection, OrderEventType, OrderFilter, OrderSort, Progress};
 pub(crate) use page::{Page, PageInfo};
 pub(crate) use payload::{CancelOrderPayload, CreateOrderInput, CreateOrderPayload, PayInvoicePayload};
 pub(crate) use query::Query;

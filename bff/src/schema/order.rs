@@ -1,8 +1,11 @@
 //! The orders service's part of the API. The doc comments of the types are the descriptions that clients read, so
 //! they say what the subgraph's say, word for word; notes for us are ordinary comments.
 
+use std::collections::BTreeSet;
+
 use async_graphql::{ComplexObject, Enum, ID, InputObject, Object, Result, SimpleObject};
 use chassis::graphql::DateTime;
+use contracts::EventType;
 use serde::Deserialize;
 
 use super::{
@@ -61,7 +64,7 @@ pub(crate) struct OrderEvent {
     trace_id: Asked<Option<String>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Enum, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(crate) enum OrderEventType {
     OrderCreated,
@@ -82,6 +85,12 @@ impl Order {
             Joined::Found(Some(invoice)) => invoice.stage(),
         };
         Progress { order: self.status.get().copied(), invoice, invoice_known: matches!(self.invoice, Joined::Found(_)) }
+    }
+
+    /// Whether its timeline, where it was asked for, has all of `steps`.
+    pub(crate) fn has_steps(&self, steps: &BTreeSet<OrderEventType>) -> bool {
+        let Some(timeline) = self.timeline.get() else { return true };
+        steps.iter().all(|step| timeline.iter().any(|event| event.r#type.get() == Some(step)))
     }
 
     /// Whether something in it is missing because a service did not answer.
@@ -111,6 +120,22 @@ impl Progress {
             order: self.order.max(other.order),
             invoice: self.invoice.max(other.invoice),
             invoice_known: self.invoice_known || other.invoice_known,
+        }
+    }
+}
+
+/// The step of the timeline that an event becomes.
+impl From<EventType> for OrderEventType {
+    fn from(event: EventType) -> Self {
+        match event {
+            EventType::OrderCreated => Self::OrderCreated,
+            EventType::OrderPaid => Self::OrderPaid,
+            EventType::OrderCanceled => Self::OrderCanceled,
+            EventType::InvoiceIssued => Self::InvoiceIssued,
+            EventType::InvoicePaid => Self::InvoicePaid,
+            EventType::InvoiceVoided => Self::InvoiceVoided,
+            EventType::InvoiceRefunded => Self::InvoiceRefunded,
+            EventType::InvoiceRejected => Self::InvoiceRejected,
         }
     }
 }

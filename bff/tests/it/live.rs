@@ -17,11 +17,18 @@ use crate::{
 struct Order {
     id: Uuid,
     state: Arc<Mutex<(&'static str, Option<&'static str>)>>,
+    amount: Arc<Mutex<i32>>,
+    steps: Arc<Mutex<Vec<&'static str>>>,
 }
 
 impl Order {
     fn new() -> Self {
-        Self { id: Uuid::now_v7(), state: Arc::new(Mutex::new(("PENDING", None))) }
+        Self {
+            id: Uuid::now_v7(),
+            state: Arc::new(Mutex::new(("PENDING", None))),
+            amount: Arc::new(Mutex::new(1)),
+            steps: Arc::default(),
+        }
     }
 
     fn becomes(&self, order: &'static str, invoice: Option<&'static str>) {
@@ -37,7 +44,12 @@ impl Order {
         World::of(
             move |field, variables| match field {
                 "_entities" => entities(variables, &|id| match *id == orders.id.to_string() {
-                    true => json!({ "id": id, "status": orders.state.lock().unwrap().0, "amount": 1 }),
+                    true => json!({ "id": id, "status": orders.state.lock().unwrap().0,
+                        "amount": *orders.amount.lock().unwrap(),
+                        // A megabyte, for who wants to be slow.
+                        "customerId": "x".repeat(1024 * 1024),
+                        "timeline": orders.steps.lock().unwrap().iter().map(|step| json!({ "type": step })).collect::<Value>(),
+                    }),
                     false => Value::Null,
                 }),
                 _ => json!({ "nodes": [], "pageInfo": { "hasNextPage": false, "endCursor": null } }),
@@ -55,9 +67,17 @@ impl Order {
 
 /// Publishes an event about an order; which one says nothing about its state.
 async fn publish(world: &World, order: Uuid) {
+    assert_eq!(publish_as(EventType::OrderPaid, world, order).await, Ok(vec![messaging::Outcome::Accepted]));
+}
+
+async fn publish_as(
+    event_type: EventType,
+    world: &World,
+    order: Uuid,
+) -> Result<Vec<messaging::Outcome>, messaging::PublishError> {
     let event = EventEnvelope {
         id: event_id(order, 1),
-        event_type: EventType::OrderPaid,
+        event_type,
         source: "orders".into(),
         aggregate_id: order,
         event_no: 1,
@@ -66,8 +86,7 @@ async fn publish(world: &World, order: Uuid) {
         trace_context: TraceContext::default(),
         body: "{}".into(),
     };
-    let outcomes = world.bus.publisher().publish(&[event]).await.unwrap();
-    assert_eq!(outcomes, [messaging::Outcome::Accepted]);
+    world.bus.publisher().publish(&[event]).await
 }
 
 const ONE: &str = "subscription($id: ID!) { orderUpdated(id: $id) { id status invoice { status } } }";
@@ -225,4 +244,47 @@ async fn an_event_stream_is_not_a_way_around_what_http_forbids() {
     let query = json!({ "query": "{ __typename }" });
     let answer = world.client.post(&url).header("accept", both).json(&query).send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "application/json; charset=utf-8");
+}
+
+#[tokio::test]
+async fn the_timeline_is_read_until_it_has_what_was_heard() {
+    let order = Order::new();
+    let world = order.world().await;
+    let query = "subscription($id: ID!) { orderUpdated(id: $id) { timeline { t: type } } }";
+    let mut stream = EventStream::open(world.bff.url(), query, json!({ "id": order.id })).await;
+    let timeline = |answer: Value| answer["data"]["orderUpdated"]["timeline"].clone();
+    assert_eq!(timeline(stream.answer().await), json!([]));
+
+    // Heard here before the orders service has worked on it. Nobody works on it in this test, so it is not accepted.
+    world.orders.take_calls();
+    let _ = publish_as(EventType::InvoiceIssued, &world, order.id).await;
+    eventually("it was read too early", || async { (!world.orders.take_calls().is_empty()).then_some(()) }).await;
+    order.steps.lock().unwrap().push("INVOICE_ISSUED");
+    assert_eq!(timeline(stream.answer().await), json!([{ "t": "INVOICE_ISSUED" }]));
+}
+
+#[tokio::test]
+async fn a_subscriber_that_does_not_read_holds_up_nobody_and_sees_the_last_state_in_the_end() {
+    const CHANGES: i32 = 60;
+    let order = Order::new();
+    let world = order.world().await;
+    let large = "subscription($id: ID!) { orderUpdated(id: $id) { amount customerId } }";
+    let mut slow = EventStream::open(world.bff.url(), large, json!({ "id": order.id })).await;
+    let small = "subscription($id: ID!) { orderUpdated(id: $id) { amount } }";
+    let mut quick = EventStream::open(world.bff.url(), small, json!({ "id": order.id })).await;
+    let amount = |answer: &Value| answer["data"]["orderUpdated"]["amount"].as_i64().unwrap();
+    assert_eq!(amount(&quick.answer().await), 1);
+
+    for change in 2..=CHANGES {
+        *order.amount.lock().unwrap() = change;
+        publish(&world, order.id).await;
+        assert_eq!(amount(&quick.answer().await), i64::from(change));
+    }
+
+    let mut seen = Vec::new();
+    while seen.last() != Some(&i64::from(CHANGES)) {
+        seen.push(amount(&slow.answer().await));
+    }
+    assert!(seen.is_sorted(), "{seen:?}");
+    assert!(seen.len() < 40, "what nobody took is not kept: {} of {CHANGES} changes were", seen.len());
 }
