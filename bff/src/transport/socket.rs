@@ -5,18 +5,20 @@
 //! then its own operations wait, nobody else's; one that takes nothing at all for [`WRITE`] is dropped. Whatever way a
 //! session ends, its operations end with it.
 
-use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::ready, pin::pin, sync::Arc, time::Duration};
 
+use async_graphql::parser::types::OperationType;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{
     SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
+    stream::{self, SplitSink, SplitStream},
 };
 use tokio::{
     sync::mpsc::{self, Receiver, Sender},
     task::{AbortHandle, JoinSet},
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
+use tracing::{Instrument, info_span};
 
 use super::{
     Transports,
@@ -180,8 +182,14 @@ impl Session {
         let operation = self.operations.spawn(async move {
             let _counted = counted;
             let mut answers = match entry.admit(payload.into()) {
-                Ok(admitted) => entry.stream(admitted),
-                Err(refusal) => futures_util::stream::once(std::future::ready(*refusal)).boxed(),
+                Ok(admitted) if admitted.kind() == OperationType::Subscription => entry.stream(admitted),
+                // What has one answer is a request of its own, with its own trace.
+                Ok(admitted) => {
+                    let span =
+                        info_span!(parent: None, "request", otel.name = "websocket operation", otel.kind = "server");
+                    stream::once(async move { entry.run(admitted).await }.instrument(span)).boxed()
+                }
+                Err(refusal) => stream::once(ready(*refusal)).boxed(),
             };
             while let Some(answer) = answers.next().await {
                 let (message, over) = protocol::next_or_error(&id, answer);

@@ -21,6 +21,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use tokio::time::timeout;
+use tracing::{Instrument, Span};
 
 use super::Transports;
 
@@ -80,7 +81,12 @@ pub(super) async fn respond(transports: Transports, request: Request) -> Result<
     let request = graphql::read_request(request).await?;
     let answers = match shared.entry.admit(request) {
         Ok(admitted) if by_get && admitted.kind() == OperationType::Mutation => return Ok(not_by_get()),
-        Ok(admitted) => shared.entry.stream(admitted),
+        Ok(admitted) if admitted.kind() == OperationType::Subscription => shared.entry.stream(admitted),
+        Ok(admitted) => {
+            // The answer is made while it is sent, and still belongs to the trace of the request.
+            let (entry, span) = (shared.entry.clone(), Span::current());
+            stream::once(async move { entry.run(admitted).await }.instrument(span)).boxed()
+        }
         Err(refusal) => stream::once(std::future::ready(*refusal)).boxed(),
     };
     Ok(event_stream(&transports, answers))
