@@ -1,16 +1,19 @@
 //! The one way in, whatever the transport: what holds for a request as a whole is done here, around the schema.
 //!
-//! Here a request gets its deadline and the state that its root fields share, and its answer the shape that the
-//! specification asks for where the library's differs.
+//! [`Entry::admit`] looks at a request before anything runs; every transport goes through it. [`Entry::run`] gives a
+//! request its deadline and the state that its root fields share, and its answer the shape that the specification asks
+//! for where the library's differs.
 
 use std::{sync::Arc, time::Duration};
 
 use async_graphql::{
-    Data, Executor, Name, PathSegment, Request, Response, Value, Variables,
-    parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition},
+    Data, Executor, Name, PathSegment, Request, Response, ServerError, Value,
+    parser::types::{ExecutableDocument, OperationDefinition, OperationType},
 };
+use chassis::graphql::{GraphqlService, complete_variables, operation, parse};
 use futures_util::{
     StreamExt,
+    future::{Either, ready},
     stream::{self, BoxStream},
 };
 use tokio::time::Instant;
@@ -30,61 +33,66 @@ pub(crate) struct Entry {
     request_timeout: Duration,
 }
 
+/// A request that may run: its document is parsed and checked, its variables are complete.
+pub(crate) struct Admitted {
+    request: Request,
+    kind: OperationType,
+    /// The response keys of the root fields, in the order of the document.
+    keys: Vec<Name>,
+}
+
 impl Entry {
     /// An entry to `schema`, which answers from `subgraphs`.
     pub(crate) fn new(schema: ApiSchema, subgraphs: Arc<Subgraphs>, request_timeout: Duration) -> Self {
         Self { schema, subgraphs, request_timeout }
     }
+
+    /// What every request passes first, over each transport.
+    fn check(&self, mut request: Request) -> Result<Admitted, ServerError> {
+        let document = parse(&request.query)?;
+        let operation = operation(&document, request.operation_name.as_deref())?;
+        overlap::check(operation, &document)?;
+        complete_variables(operation, &mut request.variables)?;
+        let (kind, keys) = (operation.ty, root_keys(operation, &document));
+        request.set_parsed_query(document);
+        Ok(Admitted { request, kind, keys })
+    }
 }
 
-impl Executor for Entry {
-    async fn execute(&self, mut request: Request) -> Response {
-        let name = request.operation_name.clone();
-        let mut keys = Vec::new();
-        if let Ok(document) = request.parsed_query()
-            && let Some(operation) = operation(document, name.as_deref())
-        {
-            if let Err(refusal) = overlap::check(operation, document) {
-                return Response::from_errors(vec![refusal]);
-            }
-            keys = root_keys(operation, document);
-            let defaults = defaults(operation);
-            fill_in(&mut request.variables, defaults);
-        }
+impl GraphqlService for Entry {
+    type Admitted = Admitted;
+
+    fn admit(&self, request: Request) -> Result<Admitted, Response> {
+        self.check(request).map_err(|error| Response::from_errors(vec![error]))
+    }
+
+    fn operation_type(admitted: &Admitted) -> OperationType {
+        admitted.kind
+    }
+
+    async fn run(&self, Admitted { request, keys, .. }: Admitted) -> Response {
         let compose = Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.request_timeout);
         let response = self.schema.execute(request.data(RequestState::new(compose))).await;
         complete(response, &keys)
     }
+}
+
+/// For transports that know the library's interface only.
+impl Executor for Entry {
+    async fn execute(&self, request: Request) -> Response {
+        match self.admit(request) {
+            Ok(admitted) => self.run(admitted).await,
+            Err(refusal) => refusal,
+        }
+    }
 
     fn execute_stream(&self, request: Request, _session: Option<Arc<Data>>) -> BoxStream<'static, Response> {
         let entry = self.clone();
-        stream::once(async move { entry.execute(request).await }).boxed()
-    }
-}
-
-/// The operation that will run; `None` where the name decides for none, which execution then reports.
-fn operation<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
-    match (&document.operations, name) {
-        (DocumentOperations::Single(operation), None) => Some(&operation.node),
-        (DocumentOperations::Multiple(all), Some(name)) => all.get(name).map(|operation| &operation.node),
-        (DocumentOperations::Multiple(all), None) if all.len() == 1 => {
-            all.values().next().map(|operation| &operation.node)
-        }
-        _ => None,
-    }
-}
-
-/// The defaults of the operation's variables. The library knows them in arguments, but not in `@skip` and `@include`.
-fn defaults(operation: &OperationDefinition) -> Vec<(Name, Value)> {
-    let definitions = operation.variable_definitions.iter().map(|definition| &definition.node);
-    definitions
-        .filter_map(|definition| Some((definition.name.node.clone(), definition.default_value.as_ref()?.node.clone())))
-        .collect()
-}
-
-fn fill_in(variables: &mut Variables, defaults: Vec<(Name, Value)>) {
-    for (name, value) in defaults {
-        variables.entry(name).or_insert(value);
+        let answer = match self.admit(request) {
+            Ok(admitted) => Either::Left(async move { entry.run(admitted).await }),
+            Err(refusal) => Either::Right(ready(refusal)),
+        };
+        stream::once(answer).boxed()
     }
 }
 

@@ -112,10 +112,24 @@ async fn the_answer_has_the_order_of_the_document() {
 }
 
 #[tokio::test]
-async fn a_missing_variable_costs_its_own_field_only() {
+async fn an_argument_that_cannot_be_read_costs_its_own_field_only() {
     let world = World::start().await;
-    let answer = world.ask("query($id: ID!) { order(id: $id) { id } invoice(id: \"i1\") { id } }").await;
-    assert_eq!(answer["data"], json!({ "order": null, "invoice": { "id": "i1" } }), "{answer}");
-    assert_eq!(answer["errors"][0]["path"], json!(["order"]));
+    let list = r#"orders(filter: { createdFrom: "yesterday" }) { nodes { id } }"#;
+    let answer = world.ask(&format!(r#"{{ {list} invoice(id: "i1") {{ id }} }}"#)).await;
+    assert_eq!(answer["data"], json!({ "orders": null, "invoice": { "id": "i1" } }), "{answer}");
+    assert_eq!(answer["errors"][0]["path"], json!(["orders"]));
     assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+}
+
+#[tokio::test]
+async fn a_missing_variable_is_refused_before_anything_runs() {
+    let world = World::start().await;
+    let query = r#"query($id: ID!) { order(id: $id) { id } invoice(id: "i1") { id } }"#;
+    for (variables, fault) in [(json!({}), "is missing"), (json!({ "id": null }), "must not be null")] {
+        let answer = world.ask_with(query, variables).await;
+        assert_eq!(answer["errors"][0]["message"], format!("variable $id of type ID! {fault}"));
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+        assert_eq!(answer.get("data"), None, "{answer}");
+    }
+    assert!(world.orders.take_calls().is_empty() && world.invoices.take_calls().is_empty());
 }

@@ -4,8 +4,7 @@
 //! accepts `text/plain`, both of which any web page can send without asking the browser's permission.
 
 use async_graphql::{
-    Executor, Request as GraphqlRequest, Response as GraphqlResponse, ServerError, Value, Variables,
-    parser::types::{DocumentOperations, OperationType},
+    Request as GraphqlRequest, Response as GraphqlResponse, Value, Variables, parser::types::OperationType,
 };
 use axum::{
     Json,
@@ -16,14 +15,15 @@ use axum::{
 };
 use serde::Deserialize;
 
+use super::service::GraphqlService;
 use crate::{http, problem::Problem};
 
 const GRAPHQL_JSON: &str = "application/graphql-response+json; charset=utf-8";
 const PLAIN_JSON: &str = "application/json; charset=utf-8";
 
 /// The route of a schema.
-pub fn endpoint<E: Executor>(executor: E) -> MethodRouter {
-    let by_get = executor.clone();
+pub fn endpoint<S: GraphqlService>(service: S) -> MethodRouter {
+    let by_get = service.clone();
     get(move |headers: HeaderMap, RawQuery(query): RawQuery| async move {
         let media = MediaType::negotiate(&headers)?;
         let request = from_query(query.as_deref().unwrap_or_default())?;
@@ -33,7 +33,7 @@ pub fn endpoint<E: Executor>(executor: E) -> MethodRouter {
         let media = MediaType::negotiate(request.headers())?;
         http::require_json(request.headers())?;
         let request = from_body(&http::read_body(request, &()).await?)?;
-        run(&executor, request, &Method::POST, media).await
+        run(&service, request, &Method::POST, media).await
     })
 }
 
@@ -144,58 +144,31 @@ fn malformed(detail: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST).code("BAD_REQUEST").detail(detail)
 }
 
-async fn run<E: Executor>(
-    executor: &E,
-    mut request: GraphqlRequest,
+async fn run<S: GraphqlService>(
+    service: &S,
+    request: GraphqlRequest,
     method: &Method,
     media: MediaType,
 ) -> Result<Response, Problem> {
-    let name = request.operation_name.clone();
-    let kind = match request.parsed_query() {
-        Ok(document) => operation_type(&document.operations, name.as_deref()),
-        Err(error) => {
-            let message = first_line(&error.message);
-            return Ok(answer(request_error(message, "GRAPHQL_PARSE_FAILED", Some(&error)), media));
-        }
+    let admitted = match service.admit(request) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return Ok(answer(refusal, media)),
     };
-    if method == Method::GET && kind == Some(OperationType::Mutation) {
-        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED)
-            .code("METHOD_NOT_ALLOWED")
-            .detail("mutations are sent by POST");
-        return Ok(([(header::ALLOW, HeaderValue::from_static("POST"))], problem).into_response());
-    }
-    if kind == Some(OperationType::Subscription) {
-        return Err(malformed("subscriptions are not served over plain HTTP requests"));
-    }
-    Ok(answer(executor.execute(request).await, media))
-}
-
-/// The type of the operation that may run: the named one; without a name any that is there. So a document that holds
-/// a mutation beside a query counts as one, whatever the executor would choose.
-fn operation_type(operations: &DocumentOperations, name: Option<&str>) -> Option<OperationType> {
-    match (operations, name) {
-        (DocumentOperations::Single(operation), _) => Some(operation.node.ty),
-        (DocumentOperations::Multiple(all), Some(name)) => all.get(name).map(|operation| operation.node.ty),
-        (DocumentOperations::Multiple(all), None) => {
-            let types = || all.values().map(|operation| operation.node.ty);
-            types().find(|ty| *ty != OperationType::Query).or_else(|| types().next())
+    match S::operation_type(&admitted) {
+        OperationType::Query => {}
+        // Also a link or an image on any page sends a GET, with the user's cookies.
+        OperationType::Mutation if method == Method::GET => {
+            let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED)
+                .code("METHOD_NOT_ALLOWED")
+                .detail("mutations are sent by POST");
+            return Ok(([(header::ALLOW, HeaderValue::from_static("POST"))], problem).into_response());
+        }
+        OperationType::Mutation => {}
+        OperationType::Subscription => {
+            return Err(malformed("subscriptions are not served over plain HTTP requests"));
         }
     }
-}
-
-/// The parser draws the place with an arrow over several lines; a client wants the sentence.
-fn first_line(message: &str) -> String {
-    let line = message.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("syntax error");
-    format!("syntax error: {}", line.trim_start_matches(['=', ' ', '|']))
-}
-
-fn request_error(message: String, code: &str, cause: Option<&ServerError>) -> GraphqlResponse {
-    let mut error = ServerError::new(message, None);
-    if let Some(cause) = cause {
-        error.locations.clone_from(&cause.locations);
-    }
-    error.extensions.get_or_insert_default().set("code", code);
-    GraphqlResponse::from_errors(vec![error])
+    Ok(answer(service.run(admitted).await, media))
 }
 
 fn answer(mut response: GraphqlResponse, media: MediaType) -> Response {

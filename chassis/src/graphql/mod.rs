@@ -1,14 +1,18 @@
-//! What the three GraphQL schemas share: the endpoint, the scalar for instants, the page info and the error codes.
+//! What the three GraphQL schemas share: the endpoint and what it needs of a schema, the scalar for instants, the page info and the error codes.
 
 mod date_time;
 mod endpoint;
 mod error;
+mod operation;
 mod page;
+mod service;
 
 pub use date_time::DateTime;
 pub use endpoint::endpoint;
 pub use error::{ApiError, bad_user_input};
+pub use operation::{complete_variables, operation, parse, request_error};
 pub use page::{PageInfo, PageRequest};
+pub use service::GraphqlService;
 
 use async_graphql::SDLExportOptions;
 

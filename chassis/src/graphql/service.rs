@@ -1,0 +1,56 @@
+//! What the endpoint needs of a schema: a request is admitted first, and runs then.
+//!
+//! Two steps, because a transport may have to look at what would run before it does: a mutation must not come by GET,
+//! also not where the request carries only the hash of its document.
+
+use std::future::Future;
+
+use async_graphql::{ObjectType, Request, Response, Schema, SubscriptionType, parser::types::OperationType};
+
+use super::operation::{complete_variables, operation, parse};
+
+/// A schema as it is served.
+pub trait GraphqlService: Clone + Send + Sync + 'static {
+    /// A request that may run.
+    type Admitted: Send;
+
+    /// Checks everything that can be checked before execution by looking at the request alone.
+    ///
+    /// # Errors
+    /// The answer that says what is wrong: request errors, without data.
+    fn admit(&self, request: Request) -> Result<Self::Admitted, Response>;
+
+    /// What kind of operation an admitted request is.
+    fn operation_type(admitted: &Self::Admitted) -> OperationType;
+
+    /// Runs a query or a mutation.
+    fn run(&self, admitted: Self::Admitted) -> impl Future<Output = Response> + Send;
+}
+
+/// A schema on its own, for callers that we trust not to be malicious: there is no limit but the library's.
+impl<Query, Mutation, Subscription> GraphqlService for Schema<Query, Mutation, Subscription>
+where
+    Query: ObjectType + 'static,
+    Mutation: ObjectType + 'static,
+    Subscription: SubscriptionType + 'static,
+{
+    type Admitted = (OperationType, Request);
+
+    fn admit(&self, mut request: Request) -> Result<Self::Admitted, Response> {
+        let refuse = |error| Response::from_errors(vec![error]);
+        let document = parse(&request.query).map_err(refuse)?;
+        let operation = operation(&document, request.operation_name.as_deref()).map_err(refuse)?;
+        complete_variables(operation, &mut request.variables).map_err(refuse)?;
+        let kind = operation.ty;
+        request.set_parsed_query(document);
+        Ok((kind, request))
+    }
+
+    fn operation_type((kind, _): &Self::Admitted) -> OperationType {
+        *kind
+    }
+
+    async fn run(&self, (_, request): Self::Admitted) -> Response {
+        self.execute(request).await
+    }
+}
