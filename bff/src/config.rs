@@ -1,10 +1,12 @@
 //! What the process is told from outside. `--help` is the reference; a value that is not allowed is refused at start,
 //! with its name and what is allowed.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use chassis::{listen::Listen, telemetry::TelemetryConfig};
 use reqwest::Url;
+
+use crate::guard::Limits;
 
 /// The settings of the API.
 #[derive(Debug, clap::Args)]
@@ -36,6 +38,15 @@ pub struct Config {
     )]
     pub request_timeout: Duration,
 
+    /// A manifest of trusted documents: then no others run. Apollo's persisted query manifest, or a JSON object from
+    /// hash to text.
+    #[arg(long, env = "TRUSTED_DOCUMENTS", value_name = "FILE")]
+    pub trusted_documents: Option<PathBuf>,
+
+    /// How much a request may ask for.
+    #[command(flatten)]
+    pub limits: Limits,
+
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
@@ -50,6 +61,8 @@ impl Config {
             invoices_url,
             subgraph_timeout: Duration::from_secs(2),
             request_timeout: Duration::from_secs(10),
+            trusted_documents: None,
+            limits: Limits::default(),
             telemetry: TelemetryConfig::default(),
         }
     }

@@ -10,7 +10,7 @@ use async_graphql::{
     Data, Executor, Name, PathSegment, Request, Response, ServerError, Value,
     parser::types::{ExecutableDocument, OperationDefinition, OperationType},
 };
-use chassis::graphql::{GraphqlService, complete_variables, operation, parse};
+use chassis::graphql::{GraphqlService, complete_variables, operation};
 use futures_util::{
     StreamExt,
     future::{Either, ready},
@@ -20,16 +20,23 @@ use tokio::time::Instant;
 
 use crate::{
     compose::{Composer, Subgraphs},
-    overlap,
+    documents::Documents,
+    guard::Guard,
     schema::{ApiSchema, RequestState},
     selection::collect_fields,
 };
+
+/// How many errors a document is told of. Validation finds one at almost every token of a document made for that, and
+/// some of them once for each level around it.
+const MAX_REQUEST_ERRORS: usize = 50;
 
 /// Executes requests.
 #[derive(Clone)]
 pub(crate) struct Entry {
     schema: ApiSchema,
     subgraphs: Arc<Subgraphs>,
+    documents: Arc<Documents>,
+    guard: Guard,
     request_timeout: Duration,
 }
 
@@ -43,18 +50,24 @@ pub(crate) struct Admitted {
 
 impl Entry {
     /// An entry to `schema`, which answers from `subgraphs`.
-    pub(crate) fn new(schema: ApiSchema, subgraphs: Arc<Subgraphs>, request_timeout: Duration) -> Self {
-        Self { schema, subgraphs, request_timeout }
+    pub(crate) fn new(
+        schema: ApiSchema,
+        subgraphs: Arc<Subgraphs>,
+        documents: Documents,
+        guard: Guard,
+        request_timeout: Duration,
+    ) -> Self {
+        Self { schema, subgraphs, documents: Arc::new(documents), guard, request_timeout }
     }
 
     /// What every request passes first, over each transport.
     fn check(&self, mut request: Request) -> Result<Admitted, ServerError> {
-        let document = parse(&request.query)?;
+        self.guard.variables(&request.variables)?;
+        let document = self.documents.find(&request)?;
         let operation = operation(&document, request.operation_name.as_deref())?;
-        overlap::check(operation, &document)?;
         complete_variables(operation, &mut request.variables)?;
         let (kind, keys) = (operation.ty, root_keys(operation, &document));
-        request.set_parsed_query(document);
+        request.set_parsed_query(ExecutableDocument::clone(&document));
         Ok(Admitted { request, kind, keys })
     }
 }
@@ -118,7 +131,10 @@ fn complete(mut response: Response, keys: &[Name]) -> Response {
     let mut fields = match std::mem::take(&mut response.data) {
         Value::Object(fields) => fields,
         // A request error: nothing was executed, so there is no data.
-        Value::Null if !response.errors.is_empty() && failed.is_empty() => return response,
+        Value::Null if !response.errors.is_empty() && failed.is_empty() => {
+            response.errors.truncate(MAX_REQUEST_ERRORS);
+            return response;
+        }
         _ => Default::default(),
     };
     for key in failed {

@@ -3,8 +3,10 @@
 mod date_time;
 mod endpoint;
 mod error;
+mod media_type;
 mod operation;
 mod page;
+mod parameters;
 mod service;
 
 pub use date_time::DateTime;
