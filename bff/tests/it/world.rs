@@ -21,12 +21,17 @@ impl World {
 
     /// Starts with other settings than the defaults.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::try_start_with(change).await.unwrap()
+    }
+
+    /// Starts with settings that may be refused.
+    pub(crate) async fn try_start_with(change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
         let (orders, invoices) = (Service::start(resolve_orders).await, Service::start(resolve_invoices).await);
         let url = |service: &Service| format!("http://127.0.0.1:{}", service.port).parse().unwrap();
         let mut config = Config::new(Listen::anywhere(), url(&orders), url(&invoices));
         change(&mut config);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { orders, invoices, bff: bff::start(config).await.unwrap(), client }
+        Ok(Self { orders, invoices, bff: bff::start(config).await?, client })
     }
 
     /// The whole answer to `query`.
@@ -41,9 +46,23 @@ impl World {
 
     /// The answer as it was sent.
     pub(crate) async fn text_of(&self, query: &str, variables: Value) -> String {
-        let body = json!({ "query": query, "variables": variables });
-        let answer = self.client.post(format!("{}/graphql", self.bff.url())).json(&body).send().await.unwrap();
-        answer.text().await.unwrap()
+        self.post(&json!({ "query": query, "variables": variables })).await.text().await.unwrap()
+    }
+
+    /// The whole answer to a request with these parameters.
+    pub(crate) async fn send(&self, parameters: &Value) -> Value {
+        self.post(parameters).await.json().await.unwrap()
+    }
+
+    /// A request by GET with these parameters.
+    pub(crate) async fn get(&self, parameters: &[(&str, &str)]) -> reqwest::Response {
+        let mut url: reqwest::Url = format!("{}/graphql", self.bff.url()).parse().unwrap();
+        url.query_pairs_mut().extend_pairs(parameters);
+        self.client.get(url).send().await.unwrap()
+    }
+
+    async fn post(&self, parameters: &Value) -> reqwest::Response {
+        self.client.post(format!("{}/graphql", self.bff.url())).json(parameters).send().await.unwrap()
     }
 
     /// The data of an answer without errors.
