@@ -115,6 +115,8 @@ check_contracts() {
     fi
     step 'contracts: packages' install_contract_packages
     step 'contracts: composition' npm --prefix contracts run --silent test:composition
+    step 'contracts: GraphQL over HTTP' npm --prefix contracts run --silent test:graphql-http
+    step 'contracts: a Federation gateway' npm --prefix contracts run --silent test:differential
     step 'contracts: events' npm --prefix contracts run --silent test:asyncapi
     if ensure_servers; then
         step 'contracts: a plain Node client' npm --prefix contracts run --silent test:amqplib
