@@ -9,6 +9,7 @@ mod hash;
 mod known;
 mod persisted;
 mod trusted;
+mod typename;
 
 use std::{
     path::Path,

@@ -102,6 +102,19 @@ async fn what_a_directive_leaves_out_costs_nothing() {
 }
 
 #[tokio::test]
+async fn typename_has_directives_like_every_field() {
+    let world = World::start().await;
+    let query = "query($no: Boolean!) { order(id: \"o1\") { id t: __typename @include(if: $no) ...F } }
+                 fragment F on Order { u: __typename @skip(if: $no) }";
+    let answer = world.ask_with(query, json!({ "no": false })).await;
+    assert_eq!(answer, json!({ "data": { "order": { "id": "o1", "u": "Order" } } }));
+    for wrong in ["@include(if: $other)", "@include(if: 1)", "@include", "@nothing"] {
+        let answer = world.ask(&format!("{{ __typename {wrong} }}")).await;
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "GRAPHQL_VALIDATION_FAILED", "{wrong}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn the_answer_has_the_order_of_the_document() {
     let world = World::start().await;
     let query = r#"{ invoices { nodes { orderId id } } me: __typename order(id: "o1") { status id } }"#;
