@@ -3,16 +3,14 @@
 use async_graphql::{ServerError, parser::types::ExecutableDocument};
 use chassis::graphql::parse;
 
-use super::typename;
 use crate::{guard::Guard, overlap};
 
 /// Parses a text and checks what holds for each of its operations. The order matters: each step is only safe behind
 /// the one before.
 pub(super) fn check(text: &str, guard: &Guard) -> Result<ExecutableDocument, ServerError> {
     guard.text(text)?;
-    let mut document = parse(text)?;
+    let document = parse(text)?;
     guard.document(&document)?;
-    typename::wrap(&mut document);
     for (_, operation) in document.operations.iter() {
         overlap::check(&operation.node, &document)?;
     }

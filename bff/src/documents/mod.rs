@@ -9,7 +9,6 @@ mod hash;
 mod known;
 mod persisted;
 mod trusted;
-mod typename;
 
 use std::{
     path::Path,

@@ -8,6 +8,7 @@ mod operation;
 mod page;
 mod parameters;
 mod service;
+mod typename;
 
 pub use date_time::DateTime;
 pub use endpoint::endpoint;

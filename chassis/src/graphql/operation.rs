@@ -11,6 +11,8 @@ use async_graphql::{
     },
 };
 
+use super::typename;
+
 /// A request error with a code for programs.
 pub fn request_error(code: &str, message: impl Into<String>, place: Option<Pos>) -> ServerError {
     let mut error = ServerError::new(message, place);
@@ -18,15 +20,17 @@ pub fn request_error(code: &str, message: impl Into<String>, place: Option<Pos>)
     error
 }
 
-/// Parses a document.
+/// Parses a document, and moves what validation would overlook to where it does not ([`super::typename`]).
 ///
 /// # Errors
 /// `GRAPHQL_PARSE_FAILED` in one sentence, with the place.
 pub fn parse(text: &str) -> Result<ExecutableDocument, ServerError> {
-    parse_query(text).map_err(|error| {
+    let mut document = parse_query(text).map_err(|error| {
         let error = ServerError::from(error);
         request_error("GRAPHQL_PARSE_FAILED", last_line(&error.message), error.locations.first().copied())
-    })
+    })?;
+    typename::wrap(&mut document);
+    Ok(document)
 }
 
 /// The parser draws the place with an arrow over several lines; a client wants the sentence, which comes last.
