@@ -10,7 +10,7 @@ use async_graphql::{
     Data, Executor, Name, PathSegment, Request, Response, ServerError, Value,
     parser::types::{ExecutableDocument, OperationDefinition, OperationType},
 };
-use chassis::graphql::{GraphqlService, complete_variables, operation};
+use chassis::graphql::{GraphqlService, complete_variables, operation, remove_placeholders};
 use futures_util::{
     StreamExt,
     future::{Either, ready},
@@ -46,6 +46,7 @@ pub(crate) struct Admitted {
     kind: OperationType,
     /// The response keys of the root fields, in the order of the document.
     keys: Vec<Name>,
+    has_placeholders: bool,
 }
 
 impl Entry {
@@ -64,11 +65,12 @@ impl Entry {
     fn check(&self, mut request: Request) -> Result<Admitted, ServerError> {
         self.guard.variables(&request.variables)?;
         let document = self.documents.find(&request)?;
-        let operation = operation(&document, request.operation_name.as_deref())?;
+        let executable = &document.executable;
+        let operation = operation(executable, request.operation_name.as_deref())?;
         complete_variables(operation, &mut request.variables)?;
-        let (kind, keys) = (operation.ty, root_keys(operation, &document));
-        request.set_parsed_query(ExecutableDocument::clone(&document));
-        Ok(Admitted { request, kind, keys })
+        let (kind, keys) = (operation.ty, root_keys(operation, executable));
+        request.set_parsed_query(executable.clone());
+        Ok(Admitted { request, kind, keys, has_placeholders: document.has_placeholders })
     }
 }
 
@@ -83,10 +85,14 @@ impl GraphqlService for Entry {
         admitted.kind
     }
 
-    async fn run(&self, Admitted { request, keys, .. }: Admitted) -> Response {
+    async fn run(&self, Admitted { request, keys, has_placeholders, .. }: Admitted) -> Response {
         let compose = Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.request_timeout);
         let response = self.schema.execute(request.data(RequestState::new(compose))).await;
-        complete(response, &keys)
+        let mut response = complete(response, &keys);
+        if has_placeholders {
+            remove_placeholders(&mut response.data);
+        }
+        response
     }
 }
 

@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use async_graphql::parser::types::ExecutableDocument;
 use lru::LruCache;
 
-use super::hash::DocumentHash;
+use super::{document::Document, hash::DocumentHash};
 
 /// How many bytes of text the documents may have together. Parsed they take about twenty times as much, so this is a
 /// bound of some 20 MB, and room for two thousand documents of ordinary size.
@@ -18,7 +17,7 @@ const LEAST: usize = 128;
 /// Documents by their hash. The ones that were not used for longest make room.
 #[derive(Debug)]
 pub(crate) struct Known {
-    documents: LruCache<DocumentHash, (usize, Arc<ExecutableDocument>)>,
+    documents: LruCache<DocumentHash, (usize, Arc<Document>)>,
     bytes: usize,
 }
 
@@ -30,12 +29,12 @@ impl Default for Known {
 
 impl Known {
     /// A document that is known, which counts as used by this.
-    pub(super) fn get(&mut self, hash: &DocumentHash) -> Option<Arc<ExecutableDocument>> {
+    pub(super) fn get(&mut self, hash: &DocumentHash) -> Option<Arc<Document>> {
         self.documents.get(hash).map(|(_, document)| Arc::clone(document))
     }
 
     /// Remembers the document with this hash and text.
-    pub(super) fn insert(&mut self, hash: DocumentHash, text: &str, document: &Arc<ExecutableDocument>) {
+    pub(super) fn insert(&mut self, hash: DocumentHash, text: &str, document: &Arc<Document>) {
         let bytes = text.len().max(LEAST);
         self.bytes += bytes;
         if let Some((before, _)) = self.documents.put(hash, (bytes, Arc::clone(document))) {
@@ -51,14 +50,13 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use chassis::graphql::parse;
-
     use super::*;
+    use crate::guard::Guard;
 
     #[test]
     fn the_documents_that_were_not_used_for_longest_make_room() {
         let mut known = Known::default();
-        let document = Arc::new(parse("{ a }").unwrap());
+        let document = Arc::new(Document::check("{ a }", &Guard::default()).unwrap());
         let text = |n: usize| format!("{n}{}", " ".repeat(MAX_TEXT / 4 - 1));
         for n in 0..4 {
             known.insert(DocumentHash::of(&text(n)), &text(n), &document);
@@ -75,7 +73,7 @@ mod tests {
     #[test]
     fn tiny_documents_are_bounded_too() {
         let mut known = Known::default();
-        let document = Arc::new(parse("{ a }").unwrap());
+        let document = Arc::new(Document::check("{ a }", &Guard::default()).unwrap());
         for n in 0..2 * MAX_TEXT / LEAST {
             known.insert(DocumentHash::of(&n.to_string()), "", &document);
         }

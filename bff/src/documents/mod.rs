@@ -4,7 +4,7 @@
 //! trusted documents, nothing else runs. Whichever way a document came, it has passed the guard and is parsed once, and
 //! what kind of operation it holds is looked at afterwards: a mutation does not pass a GET by being a hash.
 
-mod checked;
+mod document;
 mod hash;
 mod known;
 mod persisted;
@@ -15,10 +15,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use async_graphql::{Request, ServerError, parser::types::ExecutableDocument};
+use async_graphql::{Request, ServerError};
 
 use crate::guard::Guard;
-use checked::check;
+pub(crate) use document::Document;
 use hash::DocumentHash;
 use known::Known;
 use persisted::PersistedQuery;
@@ -52,7 +52,7 @@ impl Documents {
     /// # Errors
     /// What the guard and the parser say; `PERSISTED_QUERY_NOT_FOUND` for a hash that is not known (a client sends the
     /// text then); `PERSISTED_QUERY_NOT_IN_LIST` and `QUERY_NOT_IN_LIST` for what is not trusted.
-    pub(crate) fn find(&self, request: &Request) -> Result<Arc<ExecutableDocument>, ServerError> {
+    pub(crate) fn find(&self, request: &Request) -> Result<Arc<Document>, ServerError> {
         let persisted = PersistedQuery::of(request)?;
         match (self, persisted) {
             (Self::Trusted(trusted), Some(persisted)) if request.query.is_empty() => trusted.by_id(&persisted.id),
@@ -71,7 +71,7 @@ impl Documents {
                 if let Some(document) = lock(known).get(&hash) {
                     return Ok(document);
                 }
-                let document = Arc::new(check(&request.query, guard)?);
+                let document = Arc::new(Document::check(&request.query, guard)?);
                 lock(known).insert(hash, &request.query, &document);
                 Ok(document)
             }

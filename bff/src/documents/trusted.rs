@@ -7,19 +7,19 @@
 use std::{collections::HashMap, fs, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use async_graphql::{ServerError, parser::types::ExecutableDocument};
+use async_graphql::ServerError;
 use chassis::graphql::request_error;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{checked::check, hash::DocumentHash};
+use super::{document::Document, hash::DocumentHash};
 use crate::guard::Guard;
 
 /// The documents of a manifest.
 #[derive(Debug)]
 pub(crate) struct Trusted {
-    by_id: HashMap<String, Arc<ExecutableDocument>>,
-    by_text: HashMap<DocumentHash, Arc<ExecutableDocument>>,
+    by_id: HashMap<String, Arc<Document>>,
+    by_text: HashMap<DocumentHash, Arc<Document>>,
 }
 
 /// The format of Apollo's tools.
@@ -50,7 +50,8 @@ impl Trusted {
     fn parse(text: &str, guard: &Guard) -> Result<Self> {
         let mut trusted = Self { by_id: HashMap::new(), by_text: HashMap::new() };
         for (id, text) in entries(text)? {
-            let document = check(&text, guard).map_err(|error| anyhow!("the document {id:?}: {}", error.message))?;
+            let document =
+                Document::check(&text, guard).map_err(|error| anyhow!("the document {id:?}: {}", error.message))?;
             // A name that looks like a hash and is another's would run something else than its client asked for.
             let hash = DocumentHash::of(&text);
             if DocumentHash::parse(&id).is_some_and(|named| named != hash) {
@@ -67,14 +68,14 @@ impl Trusted {
     }
 
     /// The document of this name.
-    pub(super) fn by_id(&self, id: &str) -> Result<Arc<ExecutableDocument>, ServerError> {
+    pub(super) fn by_id(&self, id: &str) -> Result<Arc<Document>, ServerError> {
         self.by_id.get(id).cloned().ok_or_else(|| {
             request_error("PERSISTED_QUERY_NOT_IN_LIST", "there is no trusted document of this name", None)
         })
     }
 
     /// The document with this text.
-    pub(super) fn by_text(&self, text: &str) -> Result<Arc<ExecutableDocument>, ServerError> {
+    pub(super) fn by_text(&self, text: &str) -> Result<Arc<Document>, ServerError> {
         self.by_text.get(&DocumentHash::of(text)).cloned().ok_or_else(|| {
             request_error("QUERY_NOT_IN_LIST", "only trusted documents run here, and this is none of them", None)
         })

@@ -102,6 +102,21 @@ async fn what_a_directive_leaves_out_costs_nothing() {
 }
 
 #[tokio::test]
+async fn an_object_of_which_everything_is_left_out_is_an_object() {
+    let world = World::start().await;
+    let order =
+        |below: &str| format!("{{ order(id: \"o1\") {{ {below} }} }} fragment F on Order {{ invoice {{ id }} }}");
+    for (below, expected) in [
+        ("...F timeline { at @skip(if: true) }", json!({ "timeline": [{}], "invoice": { "id": "i1" } })),
+        ("...F invoice { number @skip(if: true) }", json!({ "invoice": { "id": "i1" } })),
+        ("invoice { ... { id @skip(if: true) } } ...F", json!({ "invoice": { "id": "i1" } })),
+        ("...F @skip(if: true) id @include(if: false)", json!({})),
+    ] {
+        assert_eq!(world.data(&order(below)).await["order"], expected, "{below}");
+    }
+}
+
+#[tokio::test]
 async fn typename_has_directives_like_every_field() {
     let world = World::start().await;
     let query = "query($no: Boolean!) { order(id: \"o1\") { id t: __typename @include(if: $no) ...F } }

@@ -97,7 +97,7 @@ fn order(id: &str) -> Value {
         "amount": 100 * number,
         "status": "PENDING",
         "createdAt": "2026-11-03T10:30:00.000Z",
-        "timeline": [{ "type": "ORDER_CREATED", "at": "2026-11-03T10:30:00.000Z", "traceId": null }],
+        "timeline": [{ "__typename": "OrderEvent", "type": "ORDER_CREATED", "at": "2026-11-03T10:30:00.000Z", "traceId": null }],
     })
 }
 

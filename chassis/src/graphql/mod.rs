@@ -7,6 +7,7 @@ mod media_type;
 mod operation;
 mod page;
 mod parameters;
+mod placeholder;
 mod service;
 mod typename;
 
@@ -15,6 +16,7 @@ pub use endpoint::endpoint;
 pub use error::{ApiError, bad_user_input};
 pub use operation::{complete_variables, operation, parse, request_error};
 pub use page::{PageInfo, PageRequest};
+pub use placeholder::{add_placeholders, remove_placeholders};
 pub use service::GraphqlService;
 
 use async_graphql::SDLExportOptions;

@@ -7,7 +7,10 @@ use std::future::Future;
 
 use async_graphql::{ObjectType, Request, Response, Schema, SubscriptionType, parser::types::OperationType};
 
-use super::operation::{complete_variables, operation, parse, request_error};
+use super::{
+    operation::{complete_variables, operation, parse, request_error},
+    placeholder::{add_placeholders, remove_placeholders},
+};
 
 /// A schema as it is served.
 pub trait GraphqlService: Clone + Send + Sync + 'static {
@@ -34,28 +37,41 @@ where
     Mutation: ObjectType + 'static,
     Subscription: SubscriptionType + 'static,
 {
-    type Admitted = (OperationType, Request);
+    type Admitted = Admitted;
 
-    fn admit(&self, mut request: Request) -> Result<Self::Admitted, Response> {
+    fn admit(&self, mut request: Request) -> Result<Admitted, Response> {
         let refuse = |error| Response::from_errors(vec![error]);
         // It carries a hash instead, and we keep no documents. Clients compare the message.
         if request.query.is_empty() {
             let message = "PersistedQueryNotSupported";
             return Err(refuse(request_error("PERSISTED_QUERY_NOT_SUPPORTED", message, None)));
         }
-        let document = parse(&request.query).map_err(refuse)?;
+        let mut document = parse(&request.query).map_err(refuse)?;
         let operation = operation(&document, request.operation_name.as_deref()).map_err(refuse)?;
         complete_variables(operation, &mut request.variables).map_err(refuse)?;
         let kind = operation.ty;
+        let has_placeholders = add_placeholders(&mut document);
         request.set_parsed_query(document);
-        Ok((kind, request))
+        Ok(Admitted { request, kind, has_placeholders })
     }
 
-    fn operation_type((kind, _): &Self::Admitted) -> OperationType {
-        *kind
+    fn operation_type(admitted: &Admitted) -> OperationType {
+        admitted.kind
     }
 
-    async fn run(&self, (_, request): Self::Admitted) -> Response {
-        self.execute(request).await
+    async fn run(&self, Admitted { request, has_placeholders, .. }: Admitted) -> Response {
+        let mut response = self.execute(request).await;
+        if has_placeholders {
+            remove_placeholders(&mut response.data);
+        }
+        response
     }
+}
+
+/// A request that may run.
+#[derive(Debug)]
+pub struct Admitted {
+    request: Request,
+    kind: OperationType,
+    has_placeholders: bool,
 }
