@@ -60,9 +60,12 @@ impl Entry {
     ) -> Self {
         Self { schema, subgraphs, documents: Arc::new(documents), guard, request_timeout }
     }
+}
 
-    /// What every request passes first, over each transport.
-    fn check(&self, mut request: Request) -> Result<Admitted, ServerError> {
+impl GraphqlService for Entry {
+    type Admitted = Admitted;
+
+    fn admit(&self, mut request: Request) -> Result<Admitted, ServerError> {
         self.guard.variables(&request.variables)?;
         let document = self.documents.find(&request)?;
         let executable = &document.executable;
@@ -71,14 +74,6 @@ impl Entry {
         let (kind, keys) = (operation.ty, root_keys(operation, executable));
         request.set_parsed_query(executable.clone());
         Ok(Admitted { request, kind, keys, has_placeholders: document.has_placeholders })
-    }
-}
-
-impl GraphqlService for Entry {
-    type Admitted = Admitted;
-
-    fn admit(&self, request: Request) -> Result<Admitted, Response> {
-        self.check(request).map_err(|error| Response::from_errors(vec![error]))
     }
 
     fn operation_type(admitted: &Admitted) -> OperationType {
@@ -101,7 +96,7 @@ impl Executor for Entry {
     async fn execute(&self, request: Request) -> Response {
         match self.admit(request) {
             Ok(admitted) => self.run(admitted).await,
-            Err(refusal) => refusal,
+            Err(refusal) => Response::from_errors(vec![refusal]),
         }
     }
 
@@ -109,7 +104,7 @@ impl Executor for Entry {
         let entry = self.clone();
         let answer = match self.admit(request) {
             Ok(admitted) => Either::Left(async move { entry.run(admitted).await }),
-            Err(refusal) => Either::Right(ready(refusal)),
+            Err(refusal) => Either::Right(ready(Response::from_errors(vec![refusal]))),
         };
         stream::once(answer).boxed()
     }

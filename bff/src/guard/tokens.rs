@@ -81,14 +81,8 @@ fn string(bytes: &[u8]) -> usize {
     while at < bytes.len() {
         let rest = &bytes[at..];
         at += match rest[0] {
-            b'\\' if block => {
-                if rest.starts_with(b"\\\"\"\"") {
-                    4
-                } else {
-                    1
-                }
-            }
-            b'\\' => 2,
+            b'\\' if block && rest.starts_with(b"\\\"\"\"") => 4,
+            b'\\' if !block => 2,
             b'"' if !block => return at + 1,
             b'"' if rest.starts_with(b"\"\"\"") => return at + 3,
             _ => 1,

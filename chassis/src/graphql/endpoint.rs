@@ -44,7 +44,7 @@ async fn run<S: GraphqlService>(
 ) -> Result<Response, Problem> {
     let admitted = match service.admit(request) {
         Ok(admitted) => admitted,
-        Err(refusal) => return Ok(answer(refusal, media)),
+        Err(refusal) => return Ok(answer(GraphqlResponse::from_errors(vec![refusal]), media)),
     };
     match S::operation_type(&admitted) {
         OperationType::Query => {}

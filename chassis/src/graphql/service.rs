@@ -5,7 +5,9 @@
 
 use std::future::Future;
 
-use async_graphql::{ObjectType, Request, Response, Schema, SubscriptionType, parser::types::OperationType};
+use async_graphql::{
+    ObjectType, Request, Response, Schema, ServerError, SubscriptionType, parser::types::OperationType,
+};
 
 use super::{
     operation::{complete_variables, operation, parse, request_error},
@@ -20,8 +22,8 @@ pub trait GraphqlService: Clone + Send + Sync + 'static {
     /// Checks everything that can be checked before execution by looking at the request alone.
     ///
     /// # Errors
-    /// The answer that says what is wrong: request errors, without data.
-    fn admit(&self, request: Request) -> Result<Self::Admitted, Response>;
+    /// What is wrong with the request: the one error of an answer without data.
+    fn admit(&self, request: Request) -> Result<Self::Admitted, ServerError>;
 
     /// What kind of operation an admitted request is.
     fn operation_type(admitted: &Self::Admitted) -> OperationType;
@@ -39,16 +41,15 @@ where
 {
     type Admitted = Admitted;
 
-    fn admit(&self, mut request: Request) -> Result<Admitted, Response> {
-        let refuse = |error| Response::from_errors(vec![error]);
+    fn admit(&self, mut request: Request) -> Result<Admitted, ServerError> {
         // It carries a hash instead, and we keep no documents. Clients compare the message.
         if request.query.is_empty() {
             let message = "PersistedQueryNotSupported";
-            return Err(refuse(request_error("PERSISTED_QUERY_NOT_SUPPORTED", message, None)));
+            return Err(request_error("PERSISTED_QUERY_NOT_SUPPORTED", message, None));
         }
-        let mut document = parse(&request.query).map_err(refuse)?;
-        let operation = operation(&document, request.operation_name.as_deref()).map_err(refuse)?;
-        complete_variables(operation, &mut request.variables).map_err(refuse)?;
+        let mut document = parse(&request.query)?;
+        let operation = operation(&document, request.operation_name.as_deref())?;
+        complete_variables(operation, &mut request.variables)?;
         let kind = operation.ty;
         let has_placeholders = add_placeholders(&mut document);
         request.set_parsed_query(document);
