@@ -8,7 +8,7 @@ use clap::{Args, value_parser};
 pub struct Limits {
     /// Bytes of the document.
     #[arg(long = "graphql-max-document-bytes", env = "GRAPHQL_MAX_DOCUMENT_BYTES", value_name = "BYTES")]
-    #[arg(default_value = "32768", value_parser = value_parser!(u32).range(1..=131_072))]
+    #[arg(default_value = "16384", value_parser = value_parser!(u32).range(1..=131_072))]
     pub document_bytes: u32,
 
     /// Tokens of the document: names, values, punctuation.
@@ -50,7 +50,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            document_bytes: 32 * 1024,
+            document_bytes: 16 * 1024,
             tokens: 1000,
             selections: 1000,
             depth: 12,

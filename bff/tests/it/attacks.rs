@@ -84,14 +84,14 @@ fn documents() -> Vec<(&'static str, String, &'static str)> {
             TOO_LARGE,
         ),
         ("block strings that are never closed", format!("{{ order(id: [{}", "\"\"\" ".repeat(5001)), TOO_LARGE),
-        ("a string that is never closed", format!("{{ order(id: \"{}", "\\".repeat(30_001)), NOT_PARSED),
+        ("a string that is never closed", format!("{{ order(id: \"{}", "\\".repeat(16_001)), NOT_PARSED),
         ("a comment of a hundred kilobytes", format!("# {}\n{{ __typename }}", "x".repeat(100_000)), TOO_LARGE),
-        ("thirty kilobytes of commas", format!("{{ {} }}", ",".repeat(30_000)), NOT_PARSED),
-        ("a name of thirty kilobytes", format!("{{ {} }}", "x".repeat(30_000)), TOO_LARGE),
-        ("a number of thirty kilobytes", order(&format!("invoice(a: 1{})", "0".repeat(30_000))), NOT_PARSED),
+        ("sixteen kilobytes of commas", format!("{{ {} }}", ",".repeat(16_000)), NOT_PARSED),
+        ("a name of sixteen kilobytes", format!("{{ {} }}", "x".repeat(16_000)), TOO_LARGE),
+        ("a number of sixteen kilobytes", order(&format!("invoice(a: 1{})", "0".repeat(16_000))), NOT_PARSED),
         (
             "names that are almost right",
-            format!("{{ order(id: 1) {{ {} }} }}", numbered(120, |n| format!("{}{n} ", "createdAt".repeat(20)))),
+            format!("{{ order(id: 1) {{ {} }} }}", numbered(120, |n| format!("{}{n} ", "createdAt".repeat(14)))),
             NOT_VALID,
         ),
         ("five hundred operations", numbered(500, |n| format!("query Q{n} {{ __typename }} ")), TOO_LARGE),
@@ -123,15 +123,15 @@ fn with_variables() -> Vec<Attack> {
     let many = format!("query($v: [ID!]!) {{ order(id: 1) {{ {} }} }}", "id @skip(if: $v) ".repeat(100));
     vec![
         Attack {
-            name: "a list of fifty thousand values",
-            body: json!({ "query": list, "variables": { "f": { "status": vec![1; 50_000] } } }),
+            name: "a list of nine thousand values",
+            body: json!({ "query": list, "variables": { "f": { "status": vec![1; 9_000] } } }),
             code: TOO_LARGE,
         },
         Attack {
-            name: "lists nested a hundred times in a hundred variables",
+            name: "lists nested a hundred times in ninety variables",
             body: json!({
                 "query": "{ __typename }",
-                "variables": (0..100).map(|n| (format!("v{n}"), nested_value(100))).collect::<serde_json::Map<_, _>>(),
+                "variables": (0..90).map(|n| (format!("v{n}"), nested_value(100))).collect::<serde_json::Map<_, _>>(),
             }),
             code: TOO_LARGE,
         },

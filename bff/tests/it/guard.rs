@@ -50,6 +50,8 @@ async fn what_is_no_single_request_is_refused() {
     };
     assert_eq!(post(json!({ "query": "x".repeat(1_000_000) }).to_string()).await, 413);
     assert_eq!(post(json!(vec![json!({ "query": "{ __typename }" }); 500]).to_string()).await, 400);
+    let list = json!({ "query": "{ __typename }", "variables": { "v": vec![1; 50_000] } });
+    assert_eq!(post(list.to_string()).await, 400);
     // JSON within JSON, deeper than its parser goes.
     assert_eq!(post(format!("{{\"variables\":{}", "[".repeat(100_000))).await, 400);
     assert_eq!(post(format!("{{\"query\":\"{{a}}\",\"variables\":{{\"v\":{}}}}}", "[".repeat(100_000))).await, 400);

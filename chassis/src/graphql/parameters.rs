@@ -8,13 +8,15 @@ use serde_json::{Map, Value as Json};
 
 use crate::problem::Problem;
 
+/// How many values a JSON text may have. Reading one costs a hundred times what its bytes do.
+const MAX_VALUES: usize = 10_000;
+
 /// Reads a body.
 ///
 /// # Errors
 /// 400, naming the parameter that is not as it must be.
 pub(super) fn from_body(body: &[u8]) -> Result<Request, Problem> {
-    let body = serde_json::from_slice(body).map_err(|e| malformed(format!("the body is not JSON: {e}")))?;
-    match body {
+    match json("the body", body)? {
         Json::Object(parameters) => from_object(parameters),
         // The amplifier that every limit on a single operation would have to know of.
         Json::Array(_) => Err(malformed("batches are not accepted: send one operation a request")),
@@ -42,10 +44,33 @@ pub(super) fn from_query(query: &str) -> Result<Request, Problem> {
     }
     for (name, text) in [("variables", texts.variables), ("extensions", texts.extensions)] {
         let Some(text) = text.filter(|text| !text.is_empty()) else { continue };
-        let value = serde_json::from_str(&text).map_err(|e| malformed(format!("{name} is not JSON: {e}")))?;
-        parameters.insert(name.to_owned(), value);
+        parameters.insert(name.to_owned(), json(name, text.as_bytes())?);
     }
     from_object(parameters)
+}
+
+/// Reads JSON within [`MAX_VALUES`].
+fn json(what: &str, text: &[u8]) -> Result<Json, Problem> {
+    let values = values_in(text);
+    if values > MAX_VALUES {
+        return Err(malformed(format!("{what} may have {MAX_VALUES} values at most, not {values}")));
+    }
+    serde_json::from_slice(text).map_err(|e| malformed(format!("{what} is not JSON: {e}")))
+}
+
+/// About how many values a JSON text has, without reading it: each stands behind one of three characters.
+fn values_in(text: &[u8]) -> usize {
+    let (mut values, mut in_string, mut escaped) = (0, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' if !in_string => values += 1,
+            _ => {}
+        }
+    }
+    values
 }
 
 fn from_object(mut parameters: Map<String, Json>) -> Result<Request, Problem> {
@@ -107,11 +132,13 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_named() {
+        let many = ",".repeat(10_001);
         for (body, expected) in [
             ("{", "the body is not JSON: EOF while parsing an object at line 1 column 1"),
             ("7", "the body must be a JSON object, not a number"),
             ("[]", "batches are not accepted: send one operation a request"),
             ("{}", "the parameter query is missing: the text of a GraphQL document"),
+            (&many, "the body may have 10000 values at most, not 10001"),
             (r#"{"query":""}"#, "the parameter query is missing: the text of a GraphQL document"),
             (r#"{"query":[]}"#, "query must be a string, not an array"),
             (r#"{"query":"{a}","operationName":1}"#, "operationName must be a string, not a number"),
@@ -127,6 +154,15 @@ mod tests {
             ("query={a}&query={b}", "the query string: duplicate field `query`"),
         ] {
             assert_eq!(refused(from_query(query)), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn values_are_counted_outside_of_strings() {
+        for (text, expected) in
+            [(r#"{"a":1,"b":[2,{"c":null}]}"#, 5), (r#"{"a,[{":"\",[{","b":","}"#, 2), (r#"["\\",",",1"#, 3)]
+        {
+            assert_eq!(values_in(text.as_bytes()), expected, "{text}");
         }
     }
 
