@@ -43,7 +43,7 @@ pub struct Limits {
 
     /// Values in the variables, those in lists and objects included.
     #[arg(long = "graphql-max-variable-values", env = "GRAPHQL_MAX_VARIABLE_VALUES", value_name = "VALUES")]
-    #[arg(default_value = "250", value_parser = value_parser!(u32).range(0..=10_000))]
+    #[arg(default_value = "250", value_parser = value_parser!(u32).range(0..=2_000))]
     pub variable_values: u32,
 }
 
