@@ -55,7 +55,10 @@ pub fn operation<'a>(
     };
     found.map(|operation| &operation.node).ok_or_else(|| {
         let message = match name {
-            Some(name) => format!("the document has no operation named {name:?}"),
+            Some(name) => {
+                let shown: String = name.chars().take(100).collect();
+                format!("the document has no operation named {shown:?}")
+            }
             None => "the document has several operations: name one of them as operationName".to_owned(),
         };
         request_error("GRAPHQL_VALIDATION_FAILED", message, None)
