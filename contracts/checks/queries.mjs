@@ -122,10 +122,26 @@ class Generator {
   }
 
   #literalOrVariable(type, value) {
-    if (this.#chance(0.5)) return literal(type, value);
+    if (this.#chance(0.5)) return this.#literal(type, value);
+    return `$${this.#argumentVariable(type, value)}`;
+  }
+
+  // A value as it is written in a document, with variables here and there in it.
+  #literal(type, value) {
+    const nullable = getNullableType(type);
+    if (value === null || !(nullable instanceof GraphQLInputObjectType)) return literal(type, value);
+    const fields = Object.entries(value).map(([name, item]) => {
+      const { type } = nullable.getFields()[name];
+      return `${name}: ${this.#chance(0.4) ? `$${this.#argumentVariable(type, item)}` : literal(type, item)}`;
+    });
+    return `{${fields.join(", ")}}`;
+  }
+
+  // Some are given, some have a default, some neither, which is as if the argument were not there.
+  #argumentVariable(type, value) {
     const left = !isNonNullType(type) && this.#chance(0.2);
     const fallback = !isNonNullType(type) && this.#chance(0.3) ? ` = ${literal(type, value)}` : "";
-    return `$${this.#variable(String(type), fallback, left ? undefined : value)}`;
+    return this.#variable(String(type), fallback, left ? undefined : value);
   }
 
   #variable(type, fallback, value) {

@@ -78,4 +78,10 @@ mod tests {
     fn the_defaults_of_the_command_line_are_those_of_the_code() {
         assert_eq!(Program::parse_from(["bff"]).limits, Limits::default());
     }
+
+    #[test]
+    fn a_limit_that_is_not_allowed_is_refused_with_what_is() {
+        let error = Program::try_parse_from(["bff", "--graphql-max-depth", "33"]).err().unwrap().to_string();
+        assert!(error.contains("'33' for '--graphql-max-depth <FIELDS>': 33 is not in 1..=32"), "{error}");
+    }
 }
