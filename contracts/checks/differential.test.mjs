@@ -18,7 +18,7 @@ import { readSchema } from "./compose.mjs";
 import { Gateway } from "./gateway.mjs";
 import { generate } from "./queries.mjs";
 import { eventually } from "./system.mjs";
-import { ask, Tandem } from "./tandem.mjs";
+import { Tandem } from "./tandem.mjs";
 
 const SEED = Number(process.env.SEED ?? 1);
 const QUERIES = Number(process.env.QUERIES ?? 300);
@@ -182,7 +182,7 @@ function candidates() {
 // --- Comparing ----------------------------------------------------------------------------------------------------
 
 function askBff(query, variables) {
-  return ask(`${tandem.bff}/graphql`, query, variables);
+  return tandem.ask(query, variables);
 }
 
 /** The data that both give. */
@@ -262,14 +262,14 @@ async function startWithHoles() {
     places.push(await place(tandem, amount, customer, amount === 100 && !customer ? "known" : undefined));
   }
   const [both, paid, canceled, rejected] = await Promise.all(places.map((order) => created(tandem, order)));
-  await ask(`${tandem.bff}/graphql`, `mutation { payInvoice(id: "${paid.invoice}") { userErrors { code } } }`);
-  await ask(`${tandem.bff}/graphql`, `mutation { cancelOrder(id: "${canceled.order}") { userErrors { code } } }`);
+  await tandem.ask(`mutation { payInvoice(id: "${paid.invoice}") { userErrors { code } } }`);
+  await tandem.ask(`mutation { cancelOrder(id: "${canceled.order}") { userErrors { code } } }`);
   await reached(tandem, paid, "PAID", "PAID");
   await reached(tandem, canceled, "CANCELED", "VOIDED");
   await reached(tandem, rejected, "CANCELED", "REJECTED");
 
   const pages = "{ orders(first: 2) { nodes { createdAt } pageInfo { endCursor } } invoices(first: 2) { pageInfo { endCursor } } }";
-  const { orders, invoices } = (await ask(`${tandem.bff}/graphql`, pages)).data;
+  const { orders, invoices } = (await tandem.ask(pages)).data;
   const objects = {
     both,
     paid,
@@ -285,7 +285,7 @@ async function startWithHoles() {
 }
 
 function start(data) {
-  return Tandem.start(data, "--amount-limit", String(AMOUNT_LIMIT));
+  return Tandem.start({ data, options: ["--amount-limit", String(AMOUNT_LIMIT)] });
 }
 
 async function withSystem(name, use) {
@@ -299,21 +299,21 @@ async function withSystem(name, use) {
 
 async function place(system, amount, customerId, idempotencyKey) {
   const query = "mutation($input: CreateOrderInput!) { createOrder(input: $input) { order { id } } }";
-  const { data } = await ask(`${system.bff}/graphql`, query, { input: { amount, customerId, idempotencyKey } });
+  const { data } = await system.ask(query, { input: { amount, customerId, idempotencyKey } });
   return data.createOrder.order.id;
 }
 
 /** An order, once it has its invoice. */
 function created(system, order) {
   return eventually("the order has its invoice", async () => {
-    const { data } = await ask(`${system.bff}/graphql`, `{ order(id: "${order}") { invoice { id } } }`);
+    const { data } = await system.ask(`{ order(id: "${order}") { invoice { id } } }`);
     return data.order.invoice && { order, invoice: data.order.invoice.id };
   });
 }
 
 function reached(system, { order }, status, invoiceStatus) {
   return eventually(`the order is ${status}`, async () => {
-    const { data } = await ask(`${system.bff}/graphql`, `{ order(id: "${order}") { status invoice { status } } }`);
+    const { data } = await system.ask(`{ order(id: "${order}") { status invoice { status } } }`);
     return data.order.status === status && data.order.invoice.status === invoiceStatus;
   });
 }

@@ -12,9 +12,9 @@ export class Gateway {
   #gateway;
 
   /** Starts on the services at these addresses. */
-  static async start({ orders, invoices }) {
+  static async start({ ordersUrl, invoicesUrl }) {
     const gateway = new Gateway();
-    const urls = { orders: `${orders}/graphql`, invoices: `${invoices}/graphql` };
+    const urls = { orders: `${ordersUrl}/graphql`, invoices: `${invoicesUrl}/graphql` };
     gateway.#gateway = new ApolloGateway({
       supergraphSdl: readSchema("supergraph.graphql"),
       buildService: ({ name }) => new RemoteGraphQLDataSource({ url: urls[name] }),

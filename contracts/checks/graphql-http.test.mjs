@@ -2,32 +2,27 @@
 // behind everything that stands in front of it.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { after, before, test } from "node:test";
 
 import { getIntrospectionQuery } from "graphql";
 import { serverAudits } from "graphql-http";
 
-import { ask, Tandem } from "./tandem.mjs";
+import { Tandem } from "./tandem.mjs";
 
-let folder;
 let tandem;
 
 before(async () => {
-  folder = mkdtempSync(path.join(tmpdir(), "tandem-check-"));
-  tandem = await Tandem.start(folder);
+  tandem = await Tandem.start();
 });
 
 after(async () => {
-  await tandem?.stop();
-  rmSync(folder, { recursive: true, force: true });
+  if (!tandem) return; // it did not start, and `before` has said why
+  assert.equal(await tandem.stop(), 0, tandem.output);
 });
 
-for (const place of ["bff", "gateway"]) {
+for (const [place, url] of [["bff", () => tandem.bffUrl], ["gateway", () => tandem.url]]) {
   test(`all audits of graphql-http pass at the ${place}`, async (t) => {
-    const audits = serverAudits({ url: () => `${tandem[place]}/graphql` });
+    const audits = serverAudits({ url });
     assert.equal(audits.length, 61);
     for (const audit of audits) {
       await t.test(`${audit.id} ${audit.name}`, async () => {
@@ -42,7 +37,7 @@ test("the introspection of every tool is answered", async () => {
   const options = ["descriptions", "specifiedByUrl", "directiveIsRepeatable", "schemaDescription", "inputValueDeprecation", "oneOf"];
   for (let choice = 0; choice < 2 ** options.length; choice++) {
     const chosen = Object.fromEntries(options.map((option, bit) => [option, Boolean(choice & (1 << bit))]));
-    const answer = await ask(`${tandem.bff}/graphql`, getIntrospectionQuery(chosen));
+    const answer = await tandem.ask(getIntrospectionQuery(chosen));
     assert.equal(answer.errors, undefined, `${JSON.stringify(chosen)}: ${JSON.stringify(answer.errors)}`);
     assert.ok(answer.data.__schema.types.length > 20);
   }

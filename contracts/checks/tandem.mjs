@@ -1,60 +1,74 @@
-// The whole system in one process for a check: the program `tandem` in a folder of its own, on free ports.
+// The embedded system, `tandem`, for a check: on free ports, in a new folder that is removed at the end, or in one that
+// stays.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { eventually } from "./system.mjs";
+
 const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../target", import.meta.url));
-const ANY_PORTS = ["", "orders-", "invoices-", "bff-", "metrics-"].flatMap((name) => [`--${name}port`, "0"]);
 
 export class Tandem {
   #process;
+  #folder;
+  #output = "";
 
   /** Starts what was built before; resolves when it is ready. */
-  static async start(data, ...options) {
+  static async start({ data, options = [] } = {}) {
     const tandem = new Tandem();
+    if (!data) tandem.#folder = mkdtempSync(path.join(tmpdir(), "tandem-check-"));
+    const ports = ["port", "orders-port", "invoices-port", "bff-port", "metrics-port"].flatMap((port) => [`--${port}`, "0"]);
+    const all = ["--no-seed", "--data", data ?? tandem.#folder, ...ports, ...options];
     // Nothing of the developer's own settings.
-    const env = { PATH: process.env.PATH, HOST: "127.0.0.1", RUST_LOG: "warn", OTEL_SDK_DISABLED: "true" };
-    tandem.#process = spawn(`${TARGET}/debug/tandem`, ["--data", data, "--no-seed", ...ANY_PORTS, ...options], {
-      env,
-      stdio: ["ignore", "pipe", "inherit"],
+    const env = { PATH: process.env.PATH, RUST_LOG: "error", OTEL_SDK_DISABLED: "true" };
+    tandem.#process = spawn(path.join(TARGET, "debug", "tandem"), all, { env, stdio: ["ignore", "pipe", "pipe"] });
+    tandem.#process.on("error", (error) => (tandem.#output += error));
+    for (const stream of [tandem.#process.stdout, tandem.#process.stderr]) {
+      stream.on("data", (data) => (tandem.#output += data));
+    }
+    await eventually("the system is ready", () => {
+      if (tandem.#hasEnded()) throw new Error(`tandem ended before it was ready:\n${tandem.#output}`);
+      return tandem.#output.includes("Ready in ");
     });
-    const banner = await tandem.#banner();
-    const url = (pattern) => pattern.exec(banner)[1];
-    tandem.gateway = url(/GraphQL +(\S+)\/graphql/);
-    tandem.orders = url(/Directly +(\S+)\/orders/);
-    tandem.invoices = url(/Directly .* (\S+)\/invoices/);
-    tandem.bff = url(/Directly .* (\S+)\/graphql/);
+    const url = (pattern) => pattern.exec(tandem.#output)[1];
+    tandem.url = url(/GraphQL +(\S+)/);
+    tandem.bffUrl = url(/Directly .* (\S+\/graphql)/);
+    tandem.ordersUrl = url(/Directly +(\S+)\/orders/);
+    tandem.invoicesUrl = url(/Directly .* (\S+)\/invoices/);
     return tandem;
   }
 
-  /** Stops it as Ctrl+C would; everything is written when this resolves. */
+  /** Stops it by Ctrl+C; its exit code. Everything is written when this resolves. */
   async stop() {
-    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
-    const ended = once(this.#process, "exit");
-    this.#process.kill("SIGINT");
-    await ended;
+    if (!this.#hasEnded()) {
+      const ended = once(this.#process, "exit");
+      this.#process.kill("SIGINT");
+      await ended;
+    }
+    if (this.#folder) rmSync(this.#folder, { recursive: true, force: true });
+    return this.#process.exitCode;
   }
 
-  #banner() {
-    return new Promise((resolve, reject) => {
-      let banner = "";
-      this.#process.on("error", reject);
-      this.#process.on("exit", (code) => reject(new Error(`tandem ended with ${code} before it was ready:\n${banner}`)));
-      this.#process.stdout.setEncoding("utf8").on("data", (text) => {
-        banner += text;
-        if (banner.includes("Ready in ")) resolve(banner);
-      });
+  /** Sends a GraphQL request to the BFF; its whole answer. */
+  async ask(query, variables) {
+    const answer = await fetch(this.bffUrl, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ query, variables }),
     });
+    return answer.json();
   }
-}
 
-/** Sends a GraphQL request; its whole answer. */
-export async function ask(url, query, variables) {
-  const answer = await fetch(url, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ query, variables }),
-  });
-  return answer.json();
+  /** What it has printed. */
+  get output() {
+    return this.#output;
+  }
+
+  #hasEnded() {
+    return this.#process.exitCode !== null || this.#process.signalCode !== null;
+  }
 }

@@ -7,33 +7,29 @@
 use async_graphql::{Request as GraphqlRequest, Response as GraphqlResponse, Value, parser::types::OperationType};
 use axum::{
     Json,
-    extract::{RawQuery, Request},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    extract::Request,
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
 
 use super::{
     media_type::MediaType,
-    parameters::{from_body, from_query, malformed},
+    parameters::{malformed, read_request},
     service::GraphqlService,
 };
-use crate::{http, problem::Problem};
+use crate::problem::Problem;
 
 /// The route of a schema.
 pub fn endpoint<S: GraphqlService>(service: S) -> MethodRouter {
     let by_get = service.clone();
-    get(move |headers: HeaderMap, RawQuery(query): RawQuery| async move {
-        let media = MediaType::negotiate(&headers)?;
-        let request = from_query(query.as_deref().unwrap_or_default())?;
-        run(&by_get, request, &Method::GET, media).await
-    })
-    .post(move |request: Request| async move {
-        let media = MediaType::negotiate(request.headers())?;
-        http::require_json(request.headers())?;
-        let request = from_body(&http::read_body(request, &()).await?)?;
-        run(&service, request, &Method::POST, media).await
-    })
+    get(move |request| answer_to(by_get.clone(), request)).post(move |request| answer_to(service.clone(), request))
+}
+
+async fn answer_to<S: GraphqlService>(service: S, request: Request) -> Result<Response, Problem> {
+    let media = MediaType::negotiate(request.headers())?;
+    let method = request.method().clone();
+    run(&service, read_request(request).await?, &method, media).await
 }
 
 async fn run<S: GraphqlService>(
@@ -49,7 +45,7 @@ async fn run<S: GraphqlService>(
     match S::operation_type(&admitted) {
         OperationType::Query => {}
         // A link or an image on any page sends a GET, with the user's cookies.
-        OperationType::Mutation if method == Method::GET => {
+        OperationType::Mutation if method != Method::POST => {
             let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED)
                 .code("METHOD_NOT_ALLOWED")
                 .detail("mutations are sent by POST");
@@ -63,28 +59,35 @@ async fn run<S: GraphqlService>(
     Ok(answer(service.run(admitted).await, media))
 }
 
-/// The HTTP form of an answer.
-///
-/// 400 for a request error where the media type has statuses, though newer drafts would have 422 for some of them:
-/// clients and their tests expect 400, and both are within what the draft demands.
-fn answer(mut response: GraphqlResponse, media: MediaType) -> Response {
-    // A request error stops before execution: it has no path, and the answer has no `data` at all
-    // (GraphQL specification, section 7.1).
-    let before_execution = response.data == Value::Null
-        && !response.errors.is_empty()
-        && response.errors.iter().all(|e| e.path.is_empty());
+/// Whether nothing was executed: such errors have no path, and the answer has no `data` at all (GraphQL specification,
+/// section 7.1).
+pub fn is_refusal(response: &GraphqlResponse) -> bool {
+    response.data == Value::Null && !response.errors.is_empty() && response.errors.iter().all(|e| e.path.is_empty())
+}
+
+/// Gives each error a code that has none.
+pub fn complete_codes(response: &mut GraphqlResponse) {
+    let code = if is_refusal(response) { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
     for error in &mut response.errors {
-        let code = if before_execution { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
         let extensions = error.extensions.get_or_insert_default();
         if extensions.get("code").is_none() {
             extensions.set("code", code);
         }
     }
+}
+
+/// The HTTP form of an answer.
+///
+/// 400 for a request error where the media type has statuses, though newer drafts would have 422 for some of them:
+/// clients and their tests expect 400, and both are within what the draft demands.
+fn answer(mut response: GraphqlResponse, media: MediaType) -> Response {
+    complete_codes(&mut response);
+    let refused = is_refusal(&response);
     let status = match media {
-        MediaType::GraphqlResponse if before_execution => StatusCode::BAD_REQUEST,
+        MediaType::GraphqlResponse if refused => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,
     };
-    let mut answer = if before_execution {
+    let mut answer = if refused {
         (status, Json(serde_json::json!({ "errors": response.errors }))).into_response()
     } else {
         (status, Json(response)).into_response()

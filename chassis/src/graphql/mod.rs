@@ -12,10 +12,11 @@ mod service;
 mod typename;
 
 pub use date_time::DateTime;
-pub use endpoint::endpoint;
+pub use endpoint::{complete_codes, endpoint, is_refusal};
 pub use error::{ApiError, bad_user_input};
 pub use operation::{complete_variables, operation, parse, request_error};
 pub use page::{PageInfo, PageRequest};
+pub use parameters::read_request;
 pub use placeholder::{add_placeholders, remove_placeholders};
 pub use service::GraphqlService;
 

@@ -2,20 +2,35 @@
 //! (GraphQL over HTTP, section 5), in a JSON body or in the query string.
 
 use async_graphql::{Request, Value, Variables};
-use axum::http::StatusCode;
+use axum::{
+    extract::Request as HttpRequest,
+    http::{Method, StatusCode},
+};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use crate::problem::Problem;
+use crate::{http, problem::Problem};
 
 /// How many values a JSON text may have. Reading one costs a hundred times what its bytes do.
 const MAX_VALUES: usize = 2_500;
+
+/// Reads a request: its parameters for GET, its JSON body for POST.
+///
+/// # Errors
+/// As the endpoint answers them: 400, naming the parameter that is not as it must be, 413 and 415.
+pub async fn read_request(request: HttpRequest) -> Result<Request, Problem> {
+    if request.method() != Method::POST {
+        return from_query(request.uri().query().unwrap_or_default());
+    }
+    http::require_json(request.headers())?;
+    from_body(&http::read_body(request, &()).await?)
+}
 
 /// Reads a body.
 ///
 /// # Errors
 /// 400, naming the parameter that is not as it must be.
-pub(super) fn from_body(body: &[u8]) -> Result<Request, Problem> {
+fn from_body(body: &[u8]) -> Result<Request, Problem> {
     match json("the body", body)? {
         Json::Object(parameters) => from_object(parameters),
         // The amplifier that every limit on a single operation would have to know of.
@@ -28,7 +43,7 @@ pub(super) fn from_body(body: &[u8]) -> Result<Request, Problem> {
 ///
 /// # Errors
 /// 400, naming the parameter that is not as it must be.
-pub(super) fn from_query(query: &str) -> Result<Request, Problem> {
+fn from_query(query: &str) -> Result<Request, Problem> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Texts {
