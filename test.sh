@@ -73,6 +73,7 @@ main() {
     else
         skip 'tests: PostgreSQL, RabbitMQ' 'no TEST_DATABASE_URL and TEST_BROKER_URL, and not installed here'
     fi
+    check_faults
     check_contracts
     check_scripts
     check_dependencies
@@ -106,6 +107,15 @@ admin_url_of() {
     [[ $authority == *@* ]] || authority=guest:guest@$authority
     local host=${authority##*@}
     echo "http://${authority%@*}@${host%:*}:15672"
+}
+
+# Servers of its own even where some were given: it kills them.
+check_faults() {
+    if command -v setpriv >/dev/null && ensure_servers; then
+        step 'faults, the short form' "${CARGO_TARGET_DIR:-target}/debug/faults" --short --no-build
+    else
+        skip 'faults, the short form' 'PostgreSQL or RabbitMQ are not installed here'
+    fi
 }
 
 check_contracts() {

@@ -5,8 +5,8 @@
 #   servers.sh FOLDER PORTS
 #
 # answers one line for each command on its input: `ports` and PORTS free ports at the start, then for `postgres` and
-# `broker` (start, or start again after a kill, on the same port) the process id and the address, or `failed`. When
-# its input ends, however the run ended, both servers are stopped.
+# `broker` (start, or start again after a kill, on the same port) the process id and the address, for `rabbitmqctl`
+# and its arguments `done`, or `failed`. When its input ends, however the run ended, both servers are stopped.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -28,11 +28,13 @@ main() {
     mkdir -p "$data/logs"
     choose_ports "$2"
 
-    local command
-    while read -r command; do
+    local command arguments
+    while read -r command arguments; do
         case $command in
             postgres) answer start_again start_postgres_again ;;
             broker) answer start_again start_broker_again ;;
+            # shellcheck disable=SC2086 # words of a command, without spaces
+            rabbitmqctl) answer rabbitmqctl $arguments ;;
             unlock) unlock_ports && echo unlocked >&3 ;;
         esac
     done
@@ -87,6 +89,16 @@ start_broker_again() {
     start_rabbitmq "$data" || return
     create_virtual_host tandem || return
     echo "broker $BROKER_PID $BROKER_AUTHORITY $BROKER_ADMIN_URL" >&3
+}
+
+# RabbitMQ's own tool, as its own user: it shares the node's cookie and finds it through the node's port mapper.
+rabbitmqctl() {
+    launch rabbitmq "$data/rabbitmq" "$data/logs/rabbitmqctl.log" \
+        env --ignore-environment PATH="$PATH" LANG=C.UTF-8 HOME="$data/rabbitmq" \
+        ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT="${server_ports[4]}" RABBITMQ_CONF_ENV_FILE=/dev/null \
+        "$(dirname "$(rabbitmq_program)")/rabbitmqctl" --quiet --node tandem@localhost "$@"
+    wait "$LAUNCHED" || return
+    echo 'done' >&3
 }
 
 stop_all() {

@@ -77,6 +77,19 @@ mod tests {
         assert!(backoff.next_pause() <= first);
     }
 
+    /// Full jitter: a pause that only trembled about its bound would still bring everybody back together.
+    #[test]
+    fn pauses_are_spread_over_the_whole_of_their_bound() {
+        let bound = Duration::from_secs(1);
+        let mut backoff = Backoff::new(bound, bound);
+        let mut tenths = [0; 11];
+        for _ in 0..2000 {
+            tenths[usize::try_from(backoff.next_pause().as_millis() / 100).unwrap()] += 1;
+        }
+        // 200 are to be expected in each.
+        assert!(tenths[..10].iter().all(|count| (100..350).contains(count)), "{tenths:?}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_outage_is_mentioned_at_once_and_then_each_thirty_seconds() {
         let mut throttle = Throttle::default();

@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod cursor;
+pub mod failpoint;
 pub mod graphql;
 pub mod health;
 pub mod http;

@@ -232,6 +232,9 @@ pub struct EventEnvelope {
     pub occurred_at: DateTime<Utc>,
     /// The trace it happened in.
     pub trace_context: TraceContext,
+    /// It is said again by somebody who waits for an answer: a receiver to whom it is no news answers with its own
+    /// latest event of the flow, where it would otherwise keep silent. An answer never asks.
+    pub asks: bool,
     /// The exact bytes: sent again, they are the same.
     pub body: Bytes,
 }

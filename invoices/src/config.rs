@@ -4,7 +4,7 @@ use chassis::{listen::Listen, service::StopDelay, telemetry::TelemetryConfig};
 use clap::Parser;
 use contracts::Amount;
 use operations::Operation;
-use outbox::DatabaseUrl;
+use outbox::{DatabaseUrl, Patience};
 
 use crate::invoice::AmountLimit;
 
@@ -37,6 +37,15 @@ pub struct Config {
     )]
     pub amount_limit: AmountLimit,
 
+    /// How long a canceled order may be missing before the orders service is asked for it, in seconds.
+    #[arg(
+        long = "reconcile-after-seconds",
+        env = "RECONCILE_AFTER_SECONDS",
+        value_name = "SECONDS",
+        default_value = "600"
+    )]
+    pub reconcile_after: Patience,
+
     /// How it stops.
     #[command(flatten)]
     pub stop_delay: StopDelay,
@@ -68,6 +77,7 @@ impl Config {
             database_url: Some(database_url.as_str().to_owned()),
             broker_url: None,
             amount_limit,
+            reconcile_after: Patience::default(),
             stop_delay: StopDelay::default(),
             telemetry: TelemetryConfig::default(),
             command: None,

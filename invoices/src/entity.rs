@@ -10,7 +10,7 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Order as Direction, QueryFilter, QueryOrder,
     QuerySelect,
     entity::prelude::*,
-    sea_query::{Expr, OnConflict},
+    sea_query::{Expr, LockBehavior, LockType, OnConflict},
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,7 @@ mod invoices {
         pub created_at: DateTimeUtc,
         pub updated_at: DateTimeUtc,
         pub paid_at: Option<DateTimeUtc>,
+        pub reconcile_at: Option<DateTimeUtc>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -53,12 +54,13 @@ pub(crate) struct Row {
     pub order_id: Uuid,
     pub content: Option<Content>,
     pub status: InvoiceStatus,
-    /// Raised by every change; also the number of events emitted, since every change but the filling of a
-    /// tombstone emits one.
+    /// The number of events emitted. Every change emits one, but the filling of a tombstone, which does not count.
     pub version: i64,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub paid_at: Option<DateTime<Utc>>,
+    /// When to ask the orders service again for the content of a tombstone; nothing for an invoice.
+    pub reconcile_at: Option<DateTime<Utc>>,
 }
 
 /// What an invoice copies from its order.
@@ -82,6 +84,7 @@ impl Row {
             created_at: now,
             updated_at: now,
             paid_at: None,
+            reconcile_at: None,
         }
     }
 
@@ -121,6 +124,7 @@ impl From<invoices::Model> for Row {
             created_at: row.created_at,
             updated_at: row.updated_at,
             paid_at: row.paid_at,
+            reconcile_at: row.reconcile_at,
         }
     }
 }
@@ -138,6 +142,7 @@ impl From<&Row> for invoices::ActiveModel {
             created_at: Set(row.created_at),
             updated_at: Set(row.updated_at),
             paid_at: Set(row.paid_at),
+            reconcile_at: Set(row.reconcile_at),
         }
     }
 }
@@ -214,6 +219,21 @@ pub(crate) async fn lock_by_orders(
     Ok(rows.into_iter().map(|row| (row.order_id, row.into())).collect())
 }
 
+/// Locks tombstones whose content is due to be asked for, the longest due first. What another replica has in hand is
+/// left to it, so this waits for nobody and the order of locking does not matter. While something about one still waits
+/// in the outbox, there is nothing to ask.
+pub(crate) async fn lock_due(db: &impl ConnectionTrait, limit: u64) -> Result<Vec<Row>, DbErr> {
+    let rows = invoices::Entity::find()
+        .filter(Expr::col(invoices::Column::ReconcileAt).lte(outbox::server_time(db.get_database_backend())))
+        .filter(outbox::says_nothing_of((invoices::Entity, invoices::Column::Id)))
+        .order_by_asc(invoices::Column::ReconcileAt)
+        .limit(limit)
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(Row::from).collect())
+}
+
 /// Inserts rows whose order has none yet, and answers those that were inserted. The unique order id decides: a row
 /// that is there already, or that another transaction commits meanwhile, stays as it is.
 pub(crate) async fn insert_missing(db: &impl ConnectionTrait, rows: &[Row]) -> Result<Vec<Row>, DbErr> {
@@ -236,7 +256,9 @@ pub(crate) async fn save(db: &impl ConnectionTrait, changed: &[&Row]) -> Result<
     use invoices::Column::*;
     invoices::Entity::insert_many(changed.iter().map(|row| invoices::ActiveModel::from(*row)))
         .on_conflict(
-            OnConflict::column(Id).update_columns([CustomerId, Amount, Status, Version, UpdatedAt, PaidAt]).to_owned(),
+            OnConflict::column(Id)
+                .update_columns([CustomerId, Amount, Status, Version, UpdatedAt, PaidAt, ReconcileAt])
+                .to_owned(),
         )
         .exec_without_returning(db)
         .await?;

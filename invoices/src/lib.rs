@@ -21,8 +21,8 @@ use chassis::{
     service::RunningService,
 };
 use contracts::topology::{self, Queue};
-use messaging::{BusStatus, EventBus};
-use outbox::{DatabaseUrl, Outbox, Relay};
+use messaging::{BusStatus, EventBus, Handler};
+use outbox::{DatabaseUrl, Outbox, Reconciler, Relay};
 
 pub use config::Config;
 
@@ -37,6 +37,14 @@ pub const NAME: &str = "invoices";
 /// The queues that it consumes.
 pub const QUEUES: &[&Queue] = &[&topology::ORDERS, &topology::INVOICES_ORDER_CANCELED];
 
+/// What it does with the messages of its queues.
+pub fn consumers(invoices: InvoiceService) -> [(&'static Queue, Arc<dyn Handler>); 2] {
+    [
+        (&topology::ORDERS, Arc::new(NewOrders(invoices.clone()))),
+        (&topology::INVOICES_ORDER_CANCELED, Arc::new(CanceledOrders(invoices))),
+    ]
+}
+
 /// Starts the service on its database and the bus, and answers when it accepts requests.
 ///
 /// # Errors
@@ -48,18 +56,23 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     let listener = config.listen.bind()?;
     let db = outbox::connect(&database_url, NAME).await.with_context(|| format!("cannot open {database_url}"))?;
     let outbox = Outbox::new(db.clone(), NAME);
-    let invoices = InvoiceService::new(outbox.clone(), config.amount_limit);
+    let invoices = InvoiceService::new(outbox.clone(), config.amount_limit, config.reconcile_after);
 
     let readiness = Arc::new(readiness(&outbox, &bus));
     let routes = rest::routes(invoices.clone())
         .route("/graphql", chassis::graphql::endpoint(graphql::schema(invoices.clone())))
         .merge(health::routes(Arc::clone(&readiness)));
     let relay = Relay::start(&outbox, &bus);
-    let created = bus.subscribe(&topology::ORDERS, Arc::new(NewOrders(invoices.clone())));
-    let canceled = bus.subscribe(&topology::INVOICES_ORDER_CANCELED, Arc::new(CanceledOrders(invoices)));
+    let asking = invoices.clone();
+    let reconciler = Reconciler::start(NAME, config.reconcile_after, Arc::clone(&bus), move || {
+        let invoices = asking.clone();
+        async move { invoices.reconcile().await }
+    });
+    let [created, canceled] = consumers(invoices).map(|(queue, handler)| bus.subscribe(queue, handler));
     Ok(RunningService::start(NAME, listener, routes, readiness)
         .on_stop(|| created.stop())
         .on_stop(|| canceled.stop())
+        .on_stop(|| reconciler.stop())
         .on_stop(|| relay.stop())
         .on_stop(|| async move {
             let _ = db.close().await;

@@ -2,17 +2,18 @@
 //!
 //! Each change is one transaction: the row and its event, or nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use chassis::failpoint;
 use chrono::{DateTime, Utc};
 use contracts::{
     Event, InvoiceIssued, InvoicePaid, InvoiceRefunded, InvoiceRejected, InvoiceVoided, OrderCanceled, OrderCreated,
     TraceContext,
 };
 use messaging::{Decoded, Rejection};
-use outbox::{DbFailure, Outbox, UnitOfWork};
+use outbox::{DbFailure, Outbox, Patience, Said, UnitOfWork, reconciler};
 use sea_orm::DbErr;
-use tracing::info;
+use tracing::{error, info};
 use uuid::Uuid;
 
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
 pub struct InvoiceService {
     outbox: Outbox,
     limit: AmountLimit,
+    patience: Patience,
 }
 
 /// Why a use case did not happen.
@@ -74,9 +76,10 @@ pub struct Page {
 }
 
 impl InvoiceService {
-    /// The use cases over a database and its outbox.
-    pub fn new(outbox: Outbox, limit: AmountLimit) -> Self {
-        Self { outbox, limit }
+    /// The use cases over a database and its outbox. An order that was canceled and never arrived is asked for once
+    /// `patience` is over.
+    pub fn new(outbox: Outbox, limit: AmountLimit, patience: Patience) -> Self {
+        Self { outbox, limit, patience }
     }
 
     /// Whether the database answers.
@@ -94,11 +97,13 @@ impl InvoiceService {
             first.entry(order.event.id).or_insert(order);
         }
         let new: Vec<Row> = first.values().filter_map(|order| self.invoice_for(&order.event)).collect();
+        failpoint!("issue.marked", if first.values().any(|order| order.event.customer.id.as_str() == "failpoint"));
 
+        let asked = asked(orders);
         let mut work = self.outbox.begin().await?;
         let mut rows: BTreeMap<Uuid, Row> = BTreeMap::new();
         for row in entity::insert_missing(work.db(), &new).await? {
-            publish(&mut work, &row, first.get(&row.order_id).map(|order| order.trace_context()))?;
+            publish(&mut work, &row, first.get(&row.order_id).map(|order| order.trace_context()), Say::Now)?;
             rows.insert(row.order_id, row);
         }
         let present: Vec<Uuid> = first.keys().filter(|id| !rows.contains_key(*id)).copied().collect();
@@ -113,14 +118,18 @@ impl InvoiceService {
                 {
                     row.status = status;
                     row.content = Some(content_of(&order.event));
-                    row.updated_at = work.now();
+                    row.reconcile_at = None;
                     filled.push(*order_id);
+                }
+                if asked.contains(order_id) {
+                    publish(&mut work, row, Some(order.trace_context()), Say::Again { asks: false })?;
                 }
             }
             let filled: Vec<&Row> = filled.iter().filter_map(|id| locked.get(id)).collect();
             entity::save(work.db(), &filled).await?;
             rows.append(&mut locked);
         }
+        failpoint!("issue.mid-transaction");
         work.commit().await?;
         Ok(orders
             .iter()
@@ -135,24 +144,60 @@ impl InvoiceService {
         for order in orders {
             first.entry(order.event.id).or_insert(order);
         }
-        let tombstones: Vec<Row> =
-            first.keys().map(|order_id| Row::new(*order_id, InvoiceStatus::Voided, None)).collect();
+        let tombstone = |order_id: &Uuid| {
+            let row = Row::new(*order_id, InvoiceStatus::Voided, None);
+            Row { reconcile_at: Some(self.patience.first(row.created_at)), ..row }
+        };
+        let tombstones: Vec<Row> = first.keys().map(tombstone).collect();
 
+        let asked = asked(orders);
         let mut work = self.outbox.begin().await?;
         let inserted = entity::insert_missing(work.db(), &tombstones).await?;
         for row in &inserted {
-            publish(&mut work, row, first.remove(&row.order_id).map(|order| order.trace_context()))?;
+            publish(&mut work, row, first.remove(&row.order_id).map(|order| order.trace_context()), Say::Now)?;
         }
         let mut changed = Vec::new();
         for mut row in entity::lock_by_orders(work.db(), first.keys().copied()).await?.into_values() {
             let (after, emitted) = saga::step(row.state(), Input::OrderCanceled);
-            let (State::Present(status), Some(_)) = (after, emitted) else { continue };
-            row.change(status, work.now());
-            publish(&mut work, &row, first.get(&row.order_id).map(|order| order.trace_context()))?;
-            changed.push(row);
+            let cause = first.get(&row.order_id).map(|order| order.trace_context());
+            if let (State::Present(status), Some(_)) = (after, emitted) {
+                row.change(status, work.now());
+                publish(&mut work, &row, cause, Say::Now)?;
+                changed.push(row);
+            } else if asked.contains(&row.order_id) {
+                publish(&mut work, &row, cause, Say::Again { asks: false })?;
+            }
         }
         entity::save(work.db(), &changed.iter().collect::<Vec<_>>()).await?;
         work.commit().await
+    }
+
+    /// Asks the orders service again for the content of tombstones that should have it: a batch in one transaction.
+    pub(crate) async fn reconcile(&self) -> Result<reconciler::Pass, DbErr> {
+        let mut work = self.outbox.begin().await?;
+        let now = contracts::now();
+        let mut due = entity::lock_due(work.db(), reconciler::BATCH).await?;
+        if due.is_empty() {
+            return Ok(reconciler::Pass::default());
+        }
+        let mut pass = reconciler::Pass::default();
+        for row in &mut due {
+            // An older build fills a tombstone and leaves the time to ask where it was.
+            if row.state() != State::Tombstone {
+                row.reconcile_at = None;
+                continue;
+            }
+            publish(&mut work, row, None, Say::Again { asks: true })?;
+            row.reconcile_at = self.patience.next(row.updated_at, now);
+            pass.asked += 1;
+            pass.overdue += 1;
+            if row.reconcile_at.is_none() {
+                error!(order.id = %row.order_id, "gave up to ask for order {}: it has not come in a month", row.order_id);
+            }
+        }
+        entity::save(work.db(), &due.iter().collect::<Vec<_>>()).await?;
+        work.commit().await?;
+        Ok(pass)
     }
 
     /// Pays an invoice. Paying a paid one changes nothing and succeeds.
@@ -166,7 +211,7 @@ impl InvoiceService {
         if let (State::Present(status), Some(_)) = (after, emitted) {
             row.change(status, work.now());
             row.paid_at = Some(row.updated_at);
-            publish(&mut work, &row, None)?;
+            publish(&mut work, &row, None, Say::Now)?;
             entity::save(work.db(), &[&row]).await?;
             work.commit().await?;
             info!(invoice.id = %id, order.id = %row.order_id, "paid invoice {id}");
@@ -254,26 +299,43 @@ fn contradiction(order: &Decoded<'_, OrderCreated>, row: &Row) -> Option<Rejecti
     Some(Rejection { reason: "conflict", error })
 }
 
+/// The orders about which one of these messages asks for an answer.
+fn asked<E: Event>(orders: &[Decoded<'_, E>]) -> BTreeSet<Uuid> {
+    orders.iter().filter(|order| order.delivery.event.asks).map(Decoded::order_id).collect()
+}
+
+/// How an event is said.
+#[derive(Debug, Clone, Copy)]
+enum Say {
+    /// As the news that it is.
+    Now,
+    /// As it was said before, for somebody who missed it or, if it asks, for an answer.
+    Again { asks: bool },
+}
+
 /// Publishes what a row has become.
-fn publish(work: &mut UnitOfWork, row: &Row, cause: Option<&TraceContext>) -> Result<(), DbErr> {
+fn publish(work: &mut UnitOfWork, row: &Row, cause: Option<&TraceContext>, say: Say) -> Result<(), DbErr> {
     fn append<E: Event>(
         work: &mut UnitOfWork,
         row: &Row,
         cause: Option<&TraceContext>,
+        say: Say,
         event: &E,
     ) -> Result<(), DbErr> {
-        match cause {
-            Some(cause) => work.publish_in(cause, row.id, row.version, event),
-            None => work.publish(row.id, row.version, event),
+        // The time is the row's: said again, it is the same event to the last byte.
+        let said = Said { aggregate_id: row.id, event_no: row.version, occurred_at: row.updated_at, event };
+        match say {
+            Say::Now => work.say(cause, said),
+            Say::Again { asks } => work.repeat(cause, said, asks),
         }
     }
 
     let (id, order_id) = (row.id, row.order_id);
     match row.status {
-        InvoiceStatus::Issued => append(work, row, cause, &InvoiceIssued { id, order_id }),
-        InvoiceStatus::Paid => append(work, row, cause, &InvoicePaid { id, order_id }),
-        InvoiceStatus::Voided => append(work, row, cause, &InvoiceVoided { id, order_id }),
-        InvoiceStatus::Refunded => append(work, row, cause, &InvoiceRefunded { id, order_id }),
-        InvoiceStatus::Rejected => append(work, row, cause, &InvoiceRejected { id, order_id }),
+        InvoiceStatus::Issued => append(work, row, cause, say, &InvoiceIssued { id, order_id }),
+        InvoiceStatus::Paid => append(work, row, cause, say, &InvoicePaid { id, order_id }),
+        InvoiceStatus::Voided => append(work, row, cause, say, &InvoiceVoided { id, order_id }),
+        InvoiceStatus::Refunded => append(work, row, cause, say, &InvoiceRefunded { id, order_id }),
+        InvoiceStatus::Rejected => append(work, row, cause, say, &InvoiceRejected { id, order_id }),
     }
 }

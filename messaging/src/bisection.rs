@@ -1,10 +1,9 @@
 //! One batch through one handler, in as many transactions as it takes to tell who is at fault.
 //!
-//! Mostly that is one. A delivery that was there when consumers went down is handled alone. A batch whose
-//! transaction fails for something in it, or whose handler panics, is halved until the one that does it is alone:
-//! then it is rejected, and its neighbours are not. That costs some twenty small commits in a batch of 500, and no
-//! healthy message its place. Only what lies in the batch is searched for in this way; while the store is away,
-//! all of it waits.
+//! Mostly that is one. A batch whose transaction fails for something in it, or whose handler panics, is halved until
+//! the one that does it is alone: then it is rejected, and its neighbours are not. That costs some twenty small
+//! commits in a batch of 500, and no healthy message its place. Only what lies in the batch is searched for in this
+//! way; while the store is away, all of it waits.
 
 use std::sync::Arc;
 
@@ -23,8 +22,6 @@ pub(crate) struct Incoming {
     pub(crate) delivery: Delivery,
     /// The [`destination`](crate::trace::destination) for its span.
     pub(crate) destination: String,
-    /// It may be what brought a consumer down, so it goes alone.
-    pub(crate) suspicious: bool,
 }
 
 /// What is handled in one transaction: places in the batch.
@@ -45,7 +42,7 @@ pub(crate) async fn settle(
     batch: &[Incoming],
 ) -> Result<Vec<Verdict>, Unsettled> {
     let mut verdicts = vec![Verdict::Done; batch.len()];
-    let mut parts = parts(batch);
+    let mut parts = vec![Part { places: (0..batch.len()).collect(), panicked: false }];
     while let Some(mut part) = parts.pop() {
         let (deliveries, destinations): (Vec<_>, Vec<_>) =
             part.places.iter().map(|place| &batch[*place]).map(|i| (i.delivery.clone(), i.destination.clone())).unzip();
@@ -85,14 +82,6 @@ pub(crate) async fn settle(
         }
     }
     Ok(verdicts)
-}
-
-/// All that nothing is known of together, and each suspicious one alone, after them.
-fn parts(batch: &[Incoming]) -> Vec<Part> {
-    let (alone, together): (Vec<_>, Vec<_>) = (0..batch.len()).partition(|place| batch[*place].suspicious);
-    let alone = alone.into_iter().rev().map(|place| vec![place]);
-    let together = Some(together).filter(|places| !places.is_empty());
-    alone.chain(together).map(|places| Part { places, panicked: false }).collect()
 }
 
 #[cfg(test)]
@@ -148,7 +137,7 @@ mod tests {
         }
     }
 
-    fn incoming(number: usize, suspicious: bool) -> Incoming {
+    fn incoming(number: usize) -> Incoming {
         let id = Uuid::from_u128(number as u128);
         let event = EventEnvelope {
             id: event_id(id, 1),
@@ -159,14 +148,15 @@ mod tests {
             order_id: id,
             occurred_at: contracts::now(),
             trace_context: TraceContext::default(),
+            asks: false,
             body: Bytes::new(),
         };
-        Incoming { delivery: Delivery { event, redelivered: suspicious }, destination: String::new(), suspicious }
+        Incoming { delivery: Delivery { event, redelivered: false }, destination: String::new() }
     }
 
     /// The reason each delivery was rejected for, `""` for none, and the sizes of the batches.
-    async fn settled(does: &[Does], suspicious: &[usize]) -> (Result<Vec<&'static str>, Unsettled>, Vec<usize>) {
-        let batch: Vec<_> = (0..does.len()).map(|number| incoming(number, suspicious.contains(&number))).collect();
+    async fn settled(does: &[Does]) -> (Result<Vec<&'static str>, Unsettled>, Vec<usize>) {
+        let batch: Vec<_> = (0..does.len()).map(incoming).collect();
         let scripted = Arc::new(Scripted { does: does.to_vec(), panicked: Mutex::default(), sizes: Mutex::default() });
         let handler: Arc<dyn Handler> = Arc::clone(&scripted) as _;
         let reason = |verdict| match verdict {
@@ -180,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_healthy_batch_is_one_transaction() {
-        let (verdicts, sizes) = settled(&[Does::Well; 5], &[]).await;
+        let (verdicts, sizes) = settled(&[Does::Well; 5]).await;
         assert_eq!((verdicts.unwrap(), sizes), (vec![""; 5], vec![5]));
     }
 
@@ -191,7 +181,7 @@ mod tests {
             does[at] = Does::Fault;
             let mut expected = vec![""; 7];
             expected[at] = "fault";
-            let (verdicts, sizes) = settled(&does, &[]).await;
+            let (verdicts, sizes) = settled(&does).await;
             assert_eq!(verdicts.unwrap(), expected);
             assert!(sizes.len() <= 7, "{sizes:?}");
         }
@@ -200,29 +190,23 @@ mod tests {
     #[tokio::test]
     async fn several_at_fault_for_different_reasons_are_all_found() {
         let does = [Does::Fault, Does::Well, Does::Panic, Does::Well, Does::Fault, Does::Well];
-        let (verdicts, _) = settled(&does, &[]).await;
+        let (verdicts, _) = settled(&does).await;
         assert_eq!(verdicts.unwrap(), ["fault", "", "panic", "", "fault", ""]);
     }
 
     #[tokio::test]
     async fn a_panic_has_to_happen_again_alone() {
-        let (verdicts, sizes) = settled(&[Does::PanicOnce], &[]).await;
+        let (verdicts, sizes) = settled(&[Does::PanicOnce]).await;
         assert_eq!((verdicts.unwrap(), sizes), (vec![""], vec![1, 1]));
-        let (verdicts, sizes) = settled(&[Does::Panic], &[]).await;
+        let (verdicts, sizes) = settled(&[Does::Panic]).await;
         assert_eq!((verdicts.unwrap(), sizes), (vec!["panic"], vec![1, 1]));
-        let (verdicts, sizes) = settled(&[Does::Panic, Does::Well], &[]).await;
+        let (verdicts, sizes) = settled(&[Does::Panic, Does::Well]).await;
         assert_eq!((verdicts.unwrap(), sizes), (vec!["panic", ""], vec![2, 1, 1]));
     }
 
     #[tokio::test]
-    async fn what_is_suspicious_goes_alone_after_the_others() {
-        let (verdicts, sizes) = settled(&[Does::Well; 5], &[1, 3]).await;
-        assert_eq!((verdicts.unwrap(), sizes), (vec![""; 5], vec![3, 1, 1]));
-    }
-
-    #[tokio::test]
     async fn an_outage_says_nothing_about_a_message() {
-        let (verdicts, sizes) = settled(&[Does::Well, Does::Fault, Does::Well, Does::Outage], &[]).await;
+        let (verdicts, sizes) = settled(&[Does::Well, Does::Fault, Does::Well, Does::Outage]).await;
         assert_eq!(verdicts, Err(Unsettled("away".into())));
         assert!(!sizes.is_empty());
     }

@@ -177,7 +177,6 @@ async fn subscriber(
             .map(|delivery| Incoming {
                 delivery: delivery.clone(),
                 destination: destination(EXCHANGE, delivery.event.event_type.as_str(), queue.name),
-                suspicious: false,
             })
             .collect();
         let settled = bisection::settle(SYSTEM, queue, &handler, &batch).await;

@@ -220,6 +220,7 @@ mod tests {
                 traceparent: Some(format!("00-{}-00f067aa0ba902b7-01", String::from(trace).repeat(32))),
                 tracestate: None,
             },
+            asks: false,
             body: Bytes::new(),
         }
     }

@@ -4,7 +4,7 @@ use chassis::{listen::Listen, service::StopDelay, telemetry::TelemetryConfig};
 use clap::Parser;
 use contracts::CustomerId;
 use operations::Operation;
-use outbox::DatabaseUrl;
+use outbox::{DatabaseUrl, Patience};
 
 /// The customer of an order that names none, outside production.
 const DEVELOPMENT_CUSTOMER: &str = "customer-123";
@@ -34,6 +34,15 @@ pub struct Config {
     /// Where it runs; production turns conveniences of development off.
     #[arg(long, env = "APP_ENV", default_value = "development")]
     pub app_env: AppEnv,
+
+    /// How long an order waits for an answer before the invoices service is asked again, in seconds.
+    #[arg(
+        long = "reconcile-after-seconds",
+        env = "RECONCILE_AFTER_SECONDS",
+        value_name = "SECONDS",
+        default_value = "600"
+    )]
+    pub reconcile_after: Patience,
 
     /// How it stops.
     #[command(flatten)]
@@ -77,6 +86,7 @@ impl Config {
             broker_url: None,
             default_customer_id: None,
             app_env: AppEnv::Development,
+            reconcile_after: Patience::default(),
             stop_delay: StopDelay::default(),
             telemetry: TelemetryConfig::default(),
             command: None,

@@ -33,6 +33,7 @@ impl Handler for InvoiceEvents {
                         event_type: delivery.event.event_type,
                         at: delivery.event.occurred_at,
                         trace_context: delivery.event.trace_context.clone(),
+                        asks: delivery.event.asks,
                     });
                 }
                 Err(error) => {
@@ -45,6 +46,10 @@ impl Handler for InvoiceEvents {
         }
         let unknown = self.0.follow(&said).await.map_err(|e| DbFailure::into_handle_error(&e))?;
         for ((index, said), unknown) in places.into_iter().zip(&said).zip(unknown) {
+            // A question about an order that is not known here has no answer, and is asked again.
+            if unknown && said.asks {
+                continue;
+            }
             // An order is committed before its event leaves, so it was here, or somebody speaks of one that never
             // was. The first heals: a database that was restored is brought up to date, a standby catches up.
             if unknown {
@@ -78,16 +83,16 @@ fn read(delivery: &Delivery) -> Result<(Uuid, Input), DecodeError> {
 mod tests {
     use contracts::{EventEnvelope, TraceContext, event_id};
     use migration::Schema;
-    use outbox::Outbox;
+    use outbox::{Outbox, Patience};
     use testkit::TestDatabase;
 
     use super::*;
 
     #[tokio::test]
-    async fn what_is_said_of_an_order_that_is_not_here_is_put_off() {
+    async fn what_is_said_of_an_order_that_is_not_here_is_put_off_unless_it_is_a_question() {
         let database = TestDatabase::create(Schema::Orders).await;
         let outbox = Outbox::new(database.connection().clone(), crate::NAME);
-        let handler = InvoiceEvents(OrderService::new(outbox, None));
+        let handler = InvoiceEvents(OrderService::new(outbox, None, Patience::default()));
         let (id, order_id) = (Uuid::now_v7(), Uuid::now_v7());
         let event = EventEnvelope {
             id: event_id(id, 1),
@@ -98,11 +103,16 @@ mod tests {
             order_id,
             occurred_at: contracts::now(),
             trace_context: TraceContext::default(),
+            asks: false,
             body: serde_json::to_vec(&InvoiceIssued { id, order_id }).unwrap().into(),
         };
 
-        let verdicts = handler.handle(&[Delivery { event, redelivered: false }]).await.unwrap();
+        let question = EventEnvelope { asks: true, ..event.clone() };
+        let batch = [event, question].map(|event| Delivery { event, redelivered: false });
+        let verdicts = handler.handle(&batch).await.unwrap();
 
-        assert!(matches!(&verdicts[..], [Verdict::Later(Rejection { reason: "unknown_order", .. })]), "{verdicts:?}");
+        let [Verdict::Later(Rejection { reason: "unknown_order", .. }), Verdict::Done] = &verdicts[..] else {
+            panic!("{verdicts:?}");
+        };
     }
 }

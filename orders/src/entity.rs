@@ -11,7 +11,7 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Order as Direction, QueryFilter, QueryOrder,
     QuerySelect, QueryTrait,
     entity::prelude::*,
-    sea_query::{Expr, OnConflict},
+    sea_query::{Expr, LockBehavior, LockType, OnConflict},
 };
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,7 @@ mod orders {
         pub event_no: i64,
         pub created_at: DateTimeUtc,
         pub updated_at: DateTimeUtc,
+        pub reconcile_at: Option<DateTimeUtc>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -95,6 +96,7 @@ impl From<orders::Model> for Order {
             event_no: row.event_no,
             created_at: row.created_at,
             updated_at: row.updated_at,
+            reconcile_at: row.reconcile_at,
         }
     }
 }
@@ -111,6 +113,7 @@ impl From<&Order> for orders::ActiveModel {
             event_no: Set(order.event_no),
             created_at: Set(order.created_at),
             updated_at: Set(order.updated_at),
+            reconcile_at: Set(order.reconcile_at),
         }
     }
 }
@@ -181,6 +184,21 @@ pub(crate) async fn lock(
     Ok(rows.into_iter().map(|row| (row.id, row.into())).collect())
 }
 
+/// Locks orders that are due to be asked after, the longest due first. What another replica has in hand is left to it,
+/// so this waits for nobody and the order of locking does not matter. While something about an order still waits in the
+/// outbox, there is nothing to ask.
+pub(crate) async fn lock_due(db: &impl ConnectionTrait, limit: u64) -> Result<Vec<Order>, DbErr> {
+    let rows = orders::Entity::find()
+        .filter(Expr::col(orders::Column::ReconcileAt).lte(outbox::server_time(db.get_database_backend())))
+        .filter(outbox::says_nothing_of((orders::Entity, orders::Column::Id)))
+        .order_by_asc(orders::Column::ReconcileAt)
+        .limit(limit)
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(Order::from).collect())
+}
+
 pub(crate) async fn insert(db: &impl ConnectionTrait, order: &Order) -> Result<(), DbErr> {
     orders::Entity::insert(orders::ActiveModel::from(order)).exec_without_returning(db).await?;
     Ok(())
@@ -195,7 +213,9 @@ pub(crate) async fn save(db: &impl ConnectionTrait, changed: &[&Order]) -> Resul
     use orders::Column::*;
     orders::Entity::insert_many(changed.iter().map(|order| orders::ActiveModel::from(*order)))
         .on_conflict(
-            OnConflict::column(Id).update_columns([Status, InvoiceStatus, Version, EventNo, UpdatedAt]).to_owned(),
+            OnConflict::column(Id)
+                .update_columns([Status, InvoiceStatus, Version, EventNo, UpdatedAt, ReconcileAt])
+                .to_owned(),
         )
         .exec_without_returning(db)
         .await?;
@@ -266,6 +286,23 @@ pub(crate) async fn remember(db: &impl ConnectionTrait, entries: Vec<HistoryEntr
         .exec_without_returning(db)
         .await?;
     Ok(())
+}
+
+/// When this happened to each of these orders, where it did.
+pub(crate) async fn times_of(
+    db: &impl ConnectionTrait,
+    event_type: EventType,
+    ids: &[Uuid],
+) -> Result<BTreeMap<Uuid, DateTime<Utc>>, DbErr> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = history::Entity::find()
+        .filter(history::Column::OrderId.is_in(ids.iter().copied()))
+        .filter(history::Column::EventType.eq(event_type.as_str()))
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.order_id, row.at)).collect())
 }
 
 /// What happened to each of these orders, oldest first.

@@ -22,8 +22,8 @@ use chassis::{
     service::RunningService,
 };
 use contracts::topology::{self, Queue};
-use messaging::{BusStatus, EventBus};
-use outbox::{DatabaseUrl, Outbox, Relay};
+use messaging::{BusStatus, EventBus, Handler};
+use outbox::{DatabaseUrl, Outbox, Reconciler, Relay};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -35,6 +35,11 @@ pub const NAME: &str = "orders";
 
 /// The queues that it consumes.
 pub const QUEUES: &[&Queue] = &[&topology::ORDERS_INVOICE_EVENTS];
+
+/// What it does with the messages of its queues.
+pub fn consumers(orders: OrderService) -> [(&'static Queue, Arc<dyn Handler>); 1] {
+    [(&topology::ORDERS_INVOICE_EVENTS, Arc::new(InvoiceEvents(orders)))]
+}
 
 /// Starts the service on its database and the bus, and answers when it accepts requests.
 ///
@@ -48,7 +53,7 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     let listener = config.listen.bind()?;
     let db = outbox::connect(&database_url, NAME).await.with_context(|| format!("cannot open {database_url}"))?;
     let outbox = Outbox::new(db.clone(), NAME);
-    let orders = OrderService::new(outbox.clone(), default_customer);
+    let orders = OrderService::new(outbox.clone(), default_customer, config.reconcile_after);
 
     let readiness = Arc::new(readiness(&outbox, &bus));
     let routes = rest::routes(orders.clone())
@@ -57,9 +62,15 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     let relay = Relay::start(&outbox, &bus);
     let stop = CancellationToken::new();
     let housekeeping = tokio::spawn(housekeeping::run(outbox, stop.clone()));
-    let subscription = bus.subscribe(&topology::ORDERS_INVOICE_EVENTS, Arc::new(InvoiceEvents(orders)));
+    let asking = orders.clone();
+    let reconciler = Reconciler::start(NAME, config.reconcile_after, Arc::clone(&bus), move || {
+        let orders = asking.clone();
+        async move { orders.reconcile().await }
+    });
+    let [subscription] = consumers(orders).map(|(queue, handler)| bus.subscribe(queue, handler));
     Ok(RunningService::start(NAME, listener, routes, readiness)
         .on_stop(|| subscription.stop())
+        .on_stop(|| reconciler.stop())
         .on_stop(|| relay.stop())
         .on_stop(|| async move {
             stop.cancel();

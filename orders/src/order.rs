@@ -61,6 +61,8 @@ pub struct Order {
     pub created_at: DateTime<Utc>,
     /// When it changed last.
     pub updated_at: DateTime<Utc>,
+    /// When to ask the invoices service again; nothing when the order waits for nothing.
+    pub reconcile_at: Option<DateTime<Utc>>,
 }
 
 /// One thing that happened to an order; each happens to it once at most.

@@ -20,6 +20,32 @@ pub struct State {
 impl State {
     /// A new order.
     pub const PLACED: Self = Self { status: OrderStatus::Pending, invoice: InvoiceStatus::None };
+
+    /// What the order waits for, from the invoices service.
+    pub fn awaits(self) -> Awaits {
+        match (self.status, self.invoice) {
+            (OrderStatus::Pending, InvoiceStatus::None) => Awaits::Answer,
+            (OrderStatus::Pending, _) => Awaits::Payment,
+            (OrderStatus::Canceled, InvoiceStatus::None | InvoiceStatus::Issued | InvoiceStatus::Paid) => {
+                Awaits::Answer
+            }
+            (OrderStatus::Paid, _)
+            | (OrderStatus::Canceled, InvoiceStatus::Voided | InvoiceStatus::Refunded | InvoiceStatus::Rejected) => {
+                Awaits::Nothing
+            }
+        }
+    }
+}
+
+/// What an order waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Awaits {
+    /// Nothing: the flow is at its end.
+    Nothing,
+    /// A person who pays or cancels. That it was paid may be lost on the way as well.
+    Payment,
+    /// The invoices service, which always answers, and soon.
+    Answer,
 }
 
 /// What can happen to an order.
@@ -106,6 +132,20 @@ mod tests {
         check(state(Canceled, I::Paid), InvoiceRefunded, state(Canceled, I::Refunded), None);
         check(state(Canceled, I::None), InvoiceRejected, state(Canceled, I::Rejected), None);
         check(state(Canceled, I::Refunded), InvoicePaid, state(Canceled, I::Refunded), None);
+    }
+
+    #[test]
+    fn an_order_waits_until_its_invoice_is_settled() {
+        let check = |status, invoice, awaits| assert_eq!(state(status, invoice).awaits(), awaits);
+        check(Pending, I::None, Awaits::Answer);
+        check(Pending, I::Issued, Awaits::Payment);
+        check(Paid, I::Paid, Awaits::Nothing);
+        for open in [I::None, I::Issued, I::Paid] {
+            check(Canceled, open, Awaits::Answer);
+        }
+        for settled in [I::Voided, I::Refunded, I::Rejected] {
+            check(Canceled, settled, Awaits::Nothing);
+        }
     }
 
     /// Every reachable state, every input: the rank never falls, a repetition changes nothing and emits nothing.

@@ -2,7 +2,8 @@
 //!
 //! Invariant: an event is a row in the service's own database, written in the transaction that changed the state it
 //! tells of, and it is deleted only after the bus accepted it. A crash in between means the event is sent twice,
-//! never zero times; consumers cope because their writes are idempotent.
+//! never zero times; consumers cope because their writes are idempotent. What the bus accepted and lost all the same is
+//! said again by the [`reconciler`].
 //!
 //! Write with [`UnitOfWork`], deliver with [`Relay`]. Pattern: "Transactional outbox" with a polling publisher
 //! (microservices.io), with lanes so that several relays keep the order of each aggregate.
@@ -10,14 +11,16 @@
 mod database;
 mod failure;
 pub mod parked;
+pub mod reconciler;
 mod relay;
 mod row;
 mod unit_of_work;
 
 pub use database::{DatabaseUrl, InvalidDatabaseUrl, connect};
 pub use failure::DbFailure;
-pub use relay::Relay;
-pub use unit_of_work::{Outbox, UnitOfWork};
+pub use reconciler::{Patience, Reconciler};
+pub use relay::{Relay, RelayError};
+pub use unit_of_work::{Outbox, Said, UnitOfWork, says_nothing_of, server_time};
 
 /// How many lanes there are: aggregates in different lanes may be relayed at the same time.
 /// The rows of `outbox_lane` that the migration made.

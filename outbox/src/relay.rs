@@ -9,12 +9,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use chassis::backoff::Backoff;
+use chassis::{backoff::Backoff, failpoint};
 use contracts::EventEnvelope;
 use messaging::{EventBus, Outcome, PublishError, Publisher};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExprTrait, QueryFilter,
-    QueryOrder, QuerySelect, Statement, TransactionTrait,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExprTrait, IdenStatic, Iterable,
+    QueryFilter, QueryOrder, QuerySelect, Statement, TransactionTrait,
     sea_query::{Expr, SimpleExpr},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -55,6 +55,15 @@ impl Relay {
         Self { stop, tasks }
     }
 
+    /// Publishes one window and deletes what was accepted: what a running relay does again and again, for those who
+    /// decide themselves when. False when there was nothing to publish.
+    ///
+    /// # Errors
+    /// When the window was not settled: its events are still in the outbox, and may be on the bus already.
+    pub async fn once(outbox: &Outbox, publisher: Box<dyn Publisher>) -> Result<bool, RelayError> {
+        Worker { outbox: outbox.clone(), publisher }.pass().await
+    }
+
     /// Ends after the window in hand. What is left stays in the outbox.
     pub async fn stop(self) {
         self.stop.cancel();
@@ -62,10 +71,13 @@ impl Relay {
     }
 }
 
+/// Why a window was not settled.
 #[derive(Debug, thiserror::Error)]
-enum PassError {
+pub enum RelayError {
+    /// The outbox could not be read or written.
     #[error("the database: {0}")]
     Database(#[from] DbErr),
+    /// What the bus has of the window is unknown.
     #[error(transparent)]
     Publish(#[from] PublishError),
 }
@@ -122,14 +134,14 @@ impl Worker {
     }
 
     /// Publishes one window. False when there was nothing to publish.
-    async fn pass(&mut self) -> Result<bool, PassError> {
+    async fn pass(&mut self) -> Result<bool, RelayError> {
         match self.outbox.db().get_database_backend() {
             DbBackend::Postgres => self.pass_with_lanes().await,
             _ => self.pass_alone().await,
         }
     }
 
-    async fn pass_with_lanes(&mut self) -> Result<bool, PassError> {
+    async fn pass_with_lanes(&mut self) -> Result<bool, RelayError> {
         // A look without a transaction: an idle replica costs one round trip a poll.
         if !has_work(self.outbox.db()).await? {
             return Ok(false);
@@ -141,13 +153,16 @@ impl Worker {
             return Ok(false);
         }
         let rows = rows_of(&transaction, &lanes).await?;
+        failpoint!("relay.after-select");
         let settled = self.publish(rows).await?;
+        failpoint!("relay.after-confirm");
         settle(&transaction, &settled).await?;
+        failpoint!("relay.before-commit");
         transaction.commit().await?;
         Ok(true)
     }
 
-    async fn pass_alone(&mut self) -> Result<bool, PassError> {
+    async fn pass_alone(&mut self) -> Result<bool, RelayError> {
         let rows = row::Entity::find()
             .filter(row::Column::ParkedAt.is_null())
             .filter(row::Column::RetryAt.is_null().or(row::Column::RetryAt.lte(contracts::now())))
@@ -239,17 +254,20 @@ async fn lock_lanes(transaction: &DatabaseTransaction) -> Result<Vec<i16>, DbErr
 /// The oldest events of each lane, and the refused ones whose time has come. A lateral join reads the heads of each
 /// lane's index ranges; one sorted scan over several lanes would read the whole backlog of an outage for every window.
 async fn rows_of(transaction: &DatabaseTransaction, lanes: &[i16]) -> Result<Vec<row::Model>, DbErr> {
-    let held: Vec<String> = lanes.iter().map(|lane| format!("({lane}::smallint)")).collect();
+    // By name: with `*`, the prepared statement fails from the moment when the migration of a newer build adds a column.
+    let columns: Vec<&str> = row::Column::iter().map(|column| column.as_str()).collect();
     let sql = format!(
-        "SELECT head.* FROM (VALUES {held}) AS held(lane) CROSS JOIN LATERAL (\
-         (SELECT * FROM outbox WHERE outbox.lane = held.lane AND parked_at IS NULL AND retry_at IS NULL \
-         ORDER BY seq LIMIT {limit}) UNION ALL \
-         (SELECT * FROM outbox WHERE outbox.lane = held.lane AND parked_at IS NULL AND retry_at <= now() \
-         ORDER BY retry_at LIMIT {limit})) AS head ORDER BY head.seq LIMIT {WINDOW}",
-        held = held.join(","),
-        limit = WINDOW / lanes.len(),
+        "SELECT {columns} FROM unnest($1::text::smallint[]) AS held(held_lane) CROSS JOIN LATERAL (\
+         (SELECT {columns} FROM outbox WHERE lane = held_lane AND parked_at IS NULL AND retry_at IS NULL \
+         ORDER BY seq LIMIT $2) UNION ALL \
+         (SELECT {columns} FROM outbox WHERE lane = held_lane AND parked_at IS NULL AND retry_at <= now() \
+         ORDER BY retry_at LIMIT $2)) AS head ORDER BY seq LIMIT {WINDOW}",
+        columns = columns.join(", "),
     );
-    row::Entity::find().from_raw_sql(Statement::from_string(DbBackend::Postgres, sql)).all(transaction).await
+    let held: Vec<String> = lanes.iter().map(i16::to_string).collect();
+    let values = [format!("{{{}}}", held.join(",")).into(), ((WINDOW / lanes.len()) as i64).into()];
+    let rows = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
+    row::Entity::find().from_raw_sql(rows).all(transaction).await
 }
 
 /// Deletes what was accepted, notes what was refused.

@@ -25,6 +25,8 @@ pub struct Model {
     pub traceparent: Option<String>,
     pub tracestate: Option<String>,
     pub occurred_at: DateTimeUtc,
+    /// It is said again, and asks for an answer.
+    pub asks: bool,
     pub attempts: i32,
     pub last_error: Option<String>,
     /// The bus refused it, and it is not tried again before.
@@ -57,6 +59,7 @@ impl From<EventEnvelope> for ActiveModel {
             traceparent: Set(event.trace_context.traceparent),
             tracestate: Set(event.trace_context.tracestate),
             occurred_at: Set(event.occurred_at),
+            asks: Set(event.asks),
             attempts: Set(0),
             ..Default::default()
         }
@@ -75,6 +78,7 @@ impl Model {
             order_id: self.order_id,
             occurred_at: self.occurred_at,
             trace_context: TraceContext { traceparent: self.traceparent, tracestate: self.tracestate },
+            asks: self.asks,
             body: self.body.into(),
         })
     }

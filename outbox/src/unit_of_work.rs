@@ -7,8 +7,9 @@ use chassis::propagation;
 use chrono::{DateTime, Utc};
 use contracts::{Event, EventEnvelope, TraceContext, event_id, topology};
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait,
+    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExprTrait, RuntimeErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    sea_query::{Expr, IntoColumnRef, OnConflict, Query, SimpleExpr},
 };
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tracing::info_span;
@@ -74,9 +75,54 @@ impl Outbox {
             sqlite_transaction_mode: self.writer.as_ref().map(|_| SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let transaction = self.db.begin_with_options(options).await?;
-        Ok(UnitOfWork { transaction, events: Vec::new(), now: OnceLock::new(), outbox: self.clone(), _writer: writer })
+        // In a task of its own, which comes to its end when the caller is gone, as with a client that hung up: a BEGIN
+        // that is dropped on its way leaves PostgreSQL's session in a transaction that the pool knows nothing of.
+        let db = self.db.clone();
+        let begun = tokio::spawn(async move { Ok::<_, DbErr>((db.begin_with_options(options).await?, writer)) });
+        let (transaction, writer) =
+            begun.await.map_err(|ended| DbErr::Conn(RuntimeErr::Internal(ended.to_string())))??;
+        Ok(UnitOfWork {
+            transaction,
+            events: Vec::new(),
+            repeated: Vec::new(),
+            now: OnceLock::new(),
+            outbox: self.clone(),
+            _writer: writer,
+        })
     }
+}
+
+/// An event of an aggregate.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a, E> {
+    /// Whose state changed.
+    pub aggregate_id: Uuid,
+    /// Which of its events it is.
+    pub event_no: i64,
+    /// When it happened.
+    pub occurred_at: DateTime<Utc>,
+    /// What it said.
+    pub event: &'a E,
+}
+
+/// The present by the clock of the server, where there is one: replicas read what others wrote, and their own clocks may
+/// differ.
+pub fn server_time(backend: DbBackend) -> SimpleExpr {
+    match backend {
+        DbBackend::Postgres => Expr::current_timestamp(),
+        _ => Expr::value(contracts::now()),
+    }
+}
+
+/// Narrows a query to aggregates of which nothing waits in the outbox of the same database; `id` is the column with
+/// their ids.
+pub fn says_nothing_of(id: impl IntoColumnRef) -> SimpleExpr {
+    let waiting = Query::select()
+        .expr(Expr::value(1))
+        .from(row::Entity)
+        .and_where(Expr::col((row::Entity, row::Column::AggregateId)).eq(Expr::col(id)))
+        .to_owned();
+    Expr::exists(waiting).not()
 }
 
 /// One transaction: state changes through [`UnitOfWork::db`], events through [`UnitOfWork::publish`], and both or
@@ -86,6 +132,7 @@ pub struct UnitOfWork {
     // Dropped, and so rolled back, before the writer's turn ends.
     transaction: DatabaseTransaction,
     events: Vec<row::ActiveModel>,
+    repeated: Vec<row::ActiveModel>,
     now: OnceLock<DateTime<Utc>>,
     outbox: Outbox,
     _writer: Option<OwnedMutexGuard<()>>,
@@ -111,7 +158,7 @@ impl UnitOfWork {
     /// # Errors
     /// When the event cannot be written as JSON.
     pub fn publish<E: Event>(&mut self, aggregate_id: Uuid, event_no: i64, event: &E) -> Result<(), DbErr> {
-        self.append(None, aggregate_id, event_no, event)
+        self.say(None, Said { aggregate_id, event_no, occurred_at: self.now(), event })
     }
 
     /// Like [`UnitOfWork::publish`], in the trace of the message that caused the event: in a batch each event
@@ -126,16 +173,38 @@ impl UnitOfWork {
         event_no: i64,
         event: &E,
     ) -> Result<(), DbErr> {
-        self.append(Some(cause), aggregate_id, event_no, event)
+        self.say(Some(cause), Said { aggregate_id, event_no, occurred_at: self.now(), event })
     }
 
-    fn append<E: Event>(
+    /// Like [`UnitOfWork::publish`] and [`UnitOfWork::publish_in`], with the time that the aggregate's row has.
+    ///
+    /// # Errors
+    /// When the event cannot be written as JSON.
+    pub fn say<E: Event>(&mut self, cause: Option<&TraceContext>, said: Said<'_, E>) -> Result<(), DbErr> {
+        let event = self.envelope(cause, said)?;
+        self.events.push(event.into());
+        Ok(())
+    }
+
+    /// Says again what was said before, in the trace of `cause` or else the current one: the same event under the same
+    /// id, and with `asks` a question for the receiver's side of it. Where it still waits in the outbox it is not
+    /// added a second time.
+    ///
+    /// # Errors
+    /// When the event cannot be written as JSON.
+    pub fn repeat<E: Event>(
         &mut self,
         cause: Option<&TraceContext>,
-        aggregate_id: Uuid,
-        event_no: i64,
-        event: &E,
+        said: Said<'_, E>,
+        asks: bool,
     ) -> Result<(), DbErr> {
+        let event = self.envelope(cause, said)?;
+        self.repeated.push(EventEnvelope { asks, ..event }.into());
+        Ok(())
+    }
+
+    fn envelope<E: Event>(&self, cause: Option<&TraceContext>, said: Said<'_, E>) -> Result<EventEnvelope, DbErr> {
+        let Said { aggregate_id, event_no, occurred_at, event } = said;
         let body = serde_json::to_vec(event).map_err(|e| DbErr::Json(e.to_string()))?;
         // The creation context travels in the row, so that the trace goes on even if this process dies before the
         // relay runs (OpenTelemetry semantic conventions for messaging, "create").
@@ -154,19 +223,18 @@ impl UnitOfWork {
         if let Some(cause) = cause {
             propagation::set_parent(&span, cause);
         }
-        let envelope = EventEnvelope {
+        Ok(EventEnvelope {
             id: event_id(aggregate_id, event_no),
             event_type: E::TYPE,
             source: self.outbox.source.to_owned(),
             aggregate_id,
             event_no,
             order_id: event.order_id(),
-            occurred_at: self.now(),
+            occurred_at,
             trace_context: propagation::trace_context_of(&span),
+            asks: false,
             body: Bytes::from(body),
-        };
-        self.events.push(envelope.into());
-        Ok(())
+        })
     }
 
     /// Commits state and events, and wakes a relay.
@@ -174,11 +242,17 @@ impl UnitOfWork {
     /// # Errors
     /// When the database refuses. The outcome is then unknown, as it is for any commit whose answer was lost.
     pub async fn commit(mut self) -> Result<(), DbErr> {
-        let published = !self.events.is_empty();
+        let published = !self.events.is_empty() || !self.repeated.is_empty();
         while !self.events.is_empty() {
             let rest = self.events.split_off(self.events.len().min(ROWS_PER_INSERT));
             let rows = std::mem::replace(&mut self.events, rest);
             row::Entity::insert_many(rows).exec_without_returning(&self.transaction).await?;
+        }
+        while !self.repeated.is_empty() {
+            let rest = self.repeated.split_off(self.repeated.len().min(ROWS_PER_INSERT));
+            let rows = std::mem::replace(&mut self.repeated, rest);
+            let once = OnConflict::columns([row::Column::AggregateId, row::Column::EventNo]).do_nothing().to_owned();
+            row::Entity::insert_many(rows).on_conflict(once).exec_without_returning(&self.transaction).await?;
         }
         self.transaction.commit().await?;
         if published {

@@ -8,7 +8,7 @@ use contracts::{Amount, topology::Queue};
 use invoices::invoice::AmountLimit;
 use messaging::{EventBus, Outcome, in_process::InProcessBus, rabbitmq::RabbitMq};
 use migration::Schema;
-use outbox::DatabaseUrl;
+use outbox::{DatabaseUrl, Patience};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -40,6 +40,10 @@ pub struct Settings {
     pub bff_replicas: Option<usize>,
     /// The largest amount that is invoiced.
     pub amount_limit: Option<i64>,
+    /// How long orders wait before they ask again.
+    pub orders_patience: Option<Patience>,
+    /// How long invoices wait before they ask again.
+    pub invoices_patience: Option<Patience>,
     /// Another address for the database server, e.g. a proxy's.
     pub database_address: Option<std::net::SocketAddr>,
     /// Another address for the broker.
@@ -115,7 +119,8 @@ impl World {
     pub async fn start_orders(&mut self) {
         for _ in 0..self.replicas() {
             let (bus, owned) = self.bus();
-            let config = orders::Config::embedded(Listen::anywhere(), &self.database_url(&self.orders_db));
+            let mut config = orders::Config::embedded(Listen::anywhere(), &self.database_url(&self.orders_db));
+            config.reconcile_after = self.settings.orders_patience.unwrap_or_default();
             self.orders.push(closing(orders::start(config, bus).await.unwrap(), owned));
         }
     }
@@ -126,7 +131,9 @@ impl World {
         let limit = AmountLimit(Amount::try_from(limit).unwrap());
         for _ in 0..self.replicas() {
             let (bus, owned) = self.bus();
-            let config = invoices::Config::embedded(Listen::anywhere(), &self.database_url(&self.invoices_db), limit);
+            let mut config =
+                invoices::Config::embedded(Listen::anywhere(), &self.database_url(&self.invoices_db), limit);
+            config.reconcile_after = self.settings.invoices_patience.unwrap_or_default();
             self.invoices.push(closing(invoices::start(config, bus).await.unwrap(), owned));
         }
     }

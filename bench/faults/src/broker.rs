@@ -104,10 +104,33 @@ impl Management {
         Ok(closed)
     }
 
+    /// Puts a policy over those of the system.
+    pub(crate) async fn put_policy(&self, name: &str, policy: Value) -> anyhow::Result<()> {
+        self.send(Method::PUT, &["api", "policies", "tandem", name], Some(policy)).await.map(drop)
+    }
+
+    /// Takes it away again.
+    pub(crate) async fn delete_policy(&self, name: &str) -> anyhow::Result<()> {
+        self.delete(&["api", "policies", "tandem", name]).await
+    }
+
+    /// Deletes what a path names.
+    pub(crate) async fn delete(&self, path: &[&str]) -> anyhow::Result<()> {
+        self.call(Method::DELETE, path).await.map(drop)
+    }
+
     async fn call(&self, method: Method, path: &[&str]) -> anyhow::Result<Value> {
+        self.send(method, path, None).await
+    }
+
+    async fn send(&self, method: Method, path: &[&str], body: Option<Value>) -> anyhow::Result<Value> {
         let mut url = self.url.clone();
         url.path_segments_mut().ok().context("no base")?.extend(path);
-        let response = self.http.request(method, url).send().await?.error_for_status()?;
+        let mut request = self.http.request(method, url);
+        if let Some(body) = &body {
+            request = request.json(body);
+        }
+        let response = request.send().await?.error_for_status()?;
         let text = response.text().await?;
         Ok(serde_json::from_str(&text).unwrap_or_default())
     }

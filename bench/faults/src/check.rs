@@ -1,6 +1,8 @@
-//! The invariants, I1 to I10: the ledger, the databases, the dead letters and the tap, held against each other.
+//! The invariants, I1 to I11: the ledger, the databases, the dead letters and the tap, held against each other.
 //!
 //! Sets of ids are compared, never counts: a lost order and a doubled one do not cancel out here.
+
+pub(crate) mod contract;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +26,7 @@ const ENDS: [(&str, &str, &str); 5] = [
 /// An invariant that does not hold, with the ids at fault.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Violation {
-    /// `I1` to `I10`, `A1` and `A2` for what a client was told, or the name of a scenario.
+    /// `I1` to `I11`, `A1` and `A2` for what a client was told, or the name of a scenario.
     pub(crate) invariant: &'static str,
     /// What is wrong with what, one each.
     pub(crate) at_fault: Vec<String>,
@@ -42,7 +44,7 @@ pub(crate) struct Evidence<'a> {
 pub(crate) fn violations(evidence: &Evidence<'_>) -> Vec<Violation> {
     let Evidence { there, published, .. } = evidence;
     let invoices = by_order(there);
-    let checks: [(&'static str, Vec<String>); 12] = [
+    let checks: [(&'static str, Vec<String>); 13] = [
         ("I1 every answered order exists", lost(evidence)),
         ("I2 one invoice an order", unpaired(there, &invoices)),
         ("I3 amounts and customers are equal", unequal(evidence, &invoices)),
@@ -53,6 +55,7 @@ pub(crate) fn violations(evidence: &Evidence<'_>) -> Vec<Violation> {
         ("I8 every event was published", unseen(there, published)),
         ("I9 money", money(evidence, &invoices)),
         ("I10 invoice numbers are unique", numbers(there)),
+        ("I11 every message is as the contract says", published.deviating.clone()),
         ("A1 an accepted payment stays", lost_payments(evidence, &invoices)),
         ("A2 an accepted cancellation stays", lost_cancellations(evidence)),
     ];

@@ -13,9 +13,6 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// The longest wait for an answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
 /// What came of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
@@ -62,9 +59,9 @@ impl Statistics {
 }
 
 impl Client {
-    /// A client of these base URLs.
-    pub(crate) fn new(orders: Vec<String>, invoices: Vec<String>) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+    /// A client of these base URLs, that waits so long for an answer.
+    pub(crate) fn new(orders: Vec<String>, invoices: Vec<String>, patience: Duration) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().timeout(patience).build()?;
         Ok(Self { http, orders, invoices, turn: Arc::default(), statistics: Arc::default() })
     }
 

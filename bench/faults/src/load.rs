@@ -278,7 +278,8 @@ pub(crate) async fn pay(client: &Client, ledger: &Ledger, order: Uuid, invoice: 
     }
 }
 
-async fn cancel(client: &Client, ledger: &Ledger, order: Uuid) -> anyhow::Result<()> {
+/// Cancels an order, however often it takes.
+pub(crate) async fn cancel(client: &Client, ledger: &Ledger, order: Uuid) -> anyhow::Result<()> {
     loop {
         match client.cancel(order).await {
             Answer::Ok(_) => return ledger.write(Line::Canceled { order }).await,

@@ -13,6 +13,7 @@ mod client;
 mod ledger;
 mod load;
 mod marker;
+mod measure;
 mod options;
 mod poison;
 mod process;
@@ -69,8 +70,8 @@ async fn main() -> ExitCode {
         }
     };
     match done {
-        Ok(report) if report.violations.is_empty() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(1),
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)
@@ -92,13 +93,15 @@ async fn interrupted() {
     }
 }
 
-/// Gives the run a folder: removed afterwards, unless something is to be looked at.
-async fn in_folder(options: &Options) -> anyhow::Result<Report> {
+/// Gives the run a folder: removed afterwards, unless something is to be looked at. Answers whether all was well.
+async fn in_folder(options: &Options) -> anyhow::Result<bool> {
     let mut folder = tempfile::Builder::new().prefix("tandem-faults.").tempdir()?;
     println!("seed {}, folder {}", options.seed(), folder.path().display());
-    let result = faults(options, folder.path()).await;
-    let well = result.as_ref().is_ok_and(|report| report.violations.is_empty());
-    if options.keep || !well {
+    let result = match &options.measurement {
+        Some(measurement) => measure::measure(measurement, options, command(options), folder.path()).await,
+        None => faults(options, folder.path()).await.map(|report| report.violations.is_empty()),
+    };
+    if options.keep || !matches!(result, Ok(true)) {
         folder.disable_cleanup(true);
         println!("kept: {}", folder.path().display());
     }
@@ -108,13 +111,17 @@ async fn in_folder(options: &Options) -> anyhow::Result<Report> {
 async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
     let (cores, load_before) = process::machine();
     let date = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
-    let extent = Extent { kills: options.kills(), replicas: options.replicas.into(), pause: options.pause() };
-    let plan =
-        if options.scenario.includes(Scenario::Mixed) { schedule::plan(options.seed(), extent) } else { Vec::new() };
+    let extent = Extent {
+        kills: options.kills(),
+        replicas: options.replicas.into(),
+        pause: options.pause(),
+        short: options.is_short(),
+    };
+    let plan = if options.includes(Scenario::Mixed) { schedule::plan(options.seed(), extent) } else { Vec::new() };
 
     let system = System::start(options, folder).await?;
     let tap = Tap::start(system.broker_url()).await?;
-    let (client, ledger) = (system.client()?, Ledger::create(folder.join("ledger.jsonl"))?);
+    let (client, ledger) = (system.client(options.patience())?, Ledger::create(folder.join("ledger.jsonl"))?);
     // Half of the orders come steadily, the other half in bursts.
     let bursts = plan.iter().filter(|fault| fault.wants_burst()).count() as u64;
     let burst = (options.orders() / 2 / bursts.max(1)).min(MOST_AT_ONCE);
@@ -134,16 +141,20 @@ async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
         poisoned: BTreeSet::new(),
         happened: Vec::new(),
         takeovers: Vec::new(),
+        limit: options.recovery(),
+        slow: Vec::new(),
+        steps: Vec::new(),
     };
     run.say(&format!("load: {} orders, {rate:.0} a second; {} faults planned", options.orders(), plan.len()));
 
     let (mut rolling, mut outage) = (None, None);
-    if options.scenario.includes(Scenario::Rolling) {
+    if options.includes(Scenario::Rolling) {
         rolling = Some(scenario::rolling(&mut run).await?);
     }
-    if options.scenario.includes(Scenario::Outage) {
+    if options.includes(Scenario::Outage) {
         outage = Some(scenario::outage(&mut run, options.outage()).await?);
     }
+    scenario::steps(&mut run, options, folder).await?;
     for fault in plan {
         run.suffer(fault).await?;
     }
@@ -152,7 +163,7 @@ async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
     run.system.heal().await?;
     let load_took = run.load.finish().await?;
     run.say("waiting for rest");
-    let there = snapshot::at_rest(&run).await?;
+    let there = snapshot::at_rest(&run.system, &run.management, Some(&run.tap)).await?;
     let (book, published) = (run.ledger.read()?, run.tap.published());
     let mut violations =
         check::violations(&Evidence { book: &book, there: &there, published: &published, poisoned: &run.poisoned });
@@ -165,7 +176,14 @@ async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
             violations.push(Violation { invariant, at_fault: at_fault.clone() });
         }
     }
-    let held: Vec<_> = run.takeovers.iter().filter(|took| **took > run::LANES).collect();
+    for step in run.steps.iter().filter(|step| !step.violations.is_empty()) {
+        violations.push(Violation { invariant: step.name, at_fault: step.violations.clone() });
+    }
+    if !run.slow.is_empty() {
+        violations.push(Violation { invariant: "recovery", at_fault: run.slow.clone() });
+    }
+    let limit = run.takeover_limit();
+    let held: Vec<_> = run.takeovers.iter().filter(|took| **took > limit).collect();
     if !held.is_empty() {
         let at_fault = held.iter().map(|took| format!("a frozen relay kept its lanes for {took:.1?}")).collect();
         violations.push(Violation { invariant: "lanes", at_fault });
@@ -188,12 +206,14 @@ async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
         unknown: book.unknown,
         raced: report::raced(&book),
         events: published.times.len(),
-        duplicates: published.duplicates(),
+        duplicates: published.duplicates,
+        checked: published.checked,
         poison: run.poisoned.len(),
         faults: run.happened,
         takeovers: run.takeovers,
         rolling,
         outage,
+        steps: run.steps,
         violations,
     };
     println!("{}", report.text());
@@ -207,12 +227,13 @@ async fn faults(options: &Options, folder: &Path) -> anyhow::Result<Report> {
 /// Over how long the orders are spread: as long as the faults should take.
 fn duration(options: &Options, plan: &[Fault]) -> Duration {
     let mut estimate: Duration = plan.iter().map(Fault::estimate).sum();
-    if options.scenario.includes(Scenario::Rolling) {
+    if options.includes(Scenario::Rolling) {
         estimate += Duration::from_secs(2) * 2 * u32::from(options.replicas);
     }
-    if options.scenario.includes(Scenario::Outage) {
+    if options.includes(Scenario::Outage) {
         estimate += options.outage() + Duration::from_secs(15);
     }
+    estimate += scenario::estimate(options);
     options.duration().unwrap_or(estimate.max(Duration::from_secs(10)))
 }
 

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// After this a system counts as not recovering at all.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(300);
 /// With so many orders a lane of 16 is missed once in a hundred times.
 const ORDERS_FOR_LANES: usize = 48;
 /// How often it is looked at.

@@ -1,6 +1,9 @@
 //! Poison: messages in `orders` that no handler can ever process, each with a token to know it by.
 
-use lapin::{BasicProperties, types::ShortString};
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, FieldTable, ShortString},
+};
 use rand::{RngExt, rngs::StdRng};
 use serde_json::json;
 use uuid::Uuid;
@@ -8,7 +11,7 @@ use uuid::Uuid;
 use crate::broker::Message;
 
 /// How many kinds there are.
-const KINDS: usize = 9;
+pub(crate) const KINDS: usize = 14;
 
 /// A token, found again in the body of a dead letter: `poison-` and a UUID.
 const PREFIX: &str = "poison-";
@@ -27,23 +30,27 @@ fn one(kind: usize, random: &mut StdRng, invoiced: &[(Uuid, i64)]) -> Option<(St
         .with_type("order.created".into())
         .with_message_id(ShortString::from(token.as_str()));
     let (properties, body) = match kind {
-        // No JSON, and neither properties nor headers.
-        0 => (BasicProperties::default(), format!("{{ {token}").into_bytes()),
+        // No JSON.
+        0 => (named, format!("{{ {token}").into_bytes()),
+        // Nor properties, nor headers.
+        1 => (BasicProperties::default(), format!("{token}: an order, please").into_bytes()),
         // No id.
-        1 => (named, json!({ "amount": 1, "customer": customer }).to_string().into_bytes()),
+        2 => (named, json!({ "amount": 1, "customer": customer }).to_string().into_bytes()),
         // An amount that no order can have.
-        2 => (named, json!({ "id": id, "amount": 9_000_000_000_i64, "customer": customer }).to_string().into_bytes()),
-        // A type that does not exist.
-        3 => {
+        3 => (named, json!({ "id": id, "amount": 9_000_000_000_i64, "customer": customer }).to_string().into_bytes()),
+        // A field of another type.
+        4 => (named, json!({ "id": id, "amount": "1", "customer": customer }).to_string().into_bytes()),
+        // An event that does not exist.
+        5 => {
             let body = json!({ "id": id, "amount": 1, "customer": customer }).to_string().into_bytes();
             (named.with_type("order.exploded".into()), body)
         }
         // An event of another queue.
-        4 => (named.with_type("order.canceled".into()), json!({ "id": id, "token": token }).to_string().into_bytes()),
+        6 => (named.with_type("order.canceled".into()), json!({ "id": id, "token": token }).to_string().into_bytes()),
         // Bytes that are no text.
-        5 => (named, [token.as_bytes(), &[0xff, 0xfe, 0x80]].concat()),
+        7 => (named, [token.as_bytes(), &[0xff, 0xfe, 0x80]].concat()),
         // Another amount than the invoice has.
-        6 => {
+        8 => {
             let (order, amount) = invoiced.get(random.random_range(0..invoiced.len().max(1)))?;
             (
                 named,
@@ -51,9 +58,20 @@ fn one(kind: usize, random: &mut StdRng, invoiced: &[(Uuid, i64)]) -> Option<(St
             )
         }
         // Nested deeper than a parser should follow.
-        7 => (named, format!("{token} {}", "[".repeat(100_000)).into_bytes()),
-        // Large.
-        _ => (named, format!("{token} {}", "x".repeat(1 << 20)).into_bytes()),
+        9 => (named, format!("{}{token}", "[".repeat(100_000)).into_bytes()),
+        // No amount.
+        10 => (named, json!({ "id": id, "customer": customer }).to_string().into_bytes()),
+        // An amount that is none.
+        11 => (named, json!({ "id": id, "amount": 0, "customer": customer }).to_string().into_bytes()),
+        // A version of the envelope that is not known yet.
+        12 => {
+            let body = json!({ "id": id, "amount": 1, "customer": customer }).to_string().into_bytes();
+            let mut headers = FieldTable::default();
+            headers.insert("cloudEvents_specversion".into(), AMQPValue::LongString("2.0".into()));
+            (named.with_headers(headers), body)
+        }
+        // 10 MiB.
+        _ => (named, format!("{token} {}", "x".repeat(10 << 20)).into_bytes()),
     };
     Some((token, Message { queue: "orders".to_owned(), properties, body }))
 }

@@ -87,6 +87,8 @@ impl Replica {
             ("METRICS_PORT", "0".to_owned()),
             ("RUST_LOG", "info".to_owned()),
             ("INVOICE_AMOUNT_LIMIT", amount_limit.to_string()),
+            // A reconciler that mends what was lost would hide it, and its questions are duplicates without a kill.
+            ("RECONCILE_AFTER_SECONDS", "86400".to_owned()),
             ("DATABASE_URL", format!("postgres://postgres@{}/{}", database.address(), service.name())),
             ("BROKER_URL", format!("amqp://guest:guest@{}/tandem", broker.address())),
         ];
@@ -97,20 +99,13 @@ impl Replica {
 
     /// Starts the process and waits until it listens.
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
-        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        // The kernel ends it with this program, whatever ends this program.
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(&self.program)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start {}", self.program.display()))?;
-        let child = self.child.insert(child);
+        self.start_with(&[]).await
+    }
+
+    /// The same with more in its environment.
+    pub(crate) async fn start_with(&mut self, more: &[(&str, &str)]) -> anyhow::Result<()> {
+        self.spawn(None, more)?;
+        let child = self.child.as_mut().context("not running")?;
         let began = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
             if let Some(status) = child.try_wait()? {
@@ -122,6 +117,42 @@ impl Replica {
             sleep(Duration::from_millis(10)).await;
         }
         Ok(())
+    }
+
+    /// Starts the process, from another folder of programs if there is one, and waits for nothing.
+    pub(crate) fn spawn(&mut self, programs: Option<&Path>, more: &[(&str, &str)]) -> anyhow::Result<()> {
+        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let program = programs.map_or(self.program.clone(), |programs| programs.join(self.service.name()));
+        // The kernel ends it with this program, whatever ends this program.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(&program)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(more.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// How it ended, if it has ended by itself.
+    pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        let Some(child) = &mut self.child else { return Ok(None) };
+        let status = child.try_wait()?;
+        if status.is_some() {
+            self.child = None;
+        }
+        Ok(status)
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn logged(&self) -> anyhow::Result<String> {
+        std::fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
     }
 
     /// Its process, while it runs.

@@ -1,6 +1,11 @@
 //! The report: what was done, what it cost, and what is wrong, as text for people and as JSON for comparison.
 
-use std::{collections::BTreeMap, fmt::Write, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -20,6 +25,44 @@ pub(crate) struct Happened {
     pub(crate) recovery: Duration,
     /// Events that were published again meanwhile.
     pub(crate) duplicates: u64,
+    /// How long it took until the silence of a wire to the broker was noticed at both connections.
+    pub(crate) noticed: Option<Duration>,
+}
+
+/// How a scenario went that has figures of its own.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    /// What was seen, a line each.
+    pub(crate) facts: Vec<String>,
+    /// What should not have been.
+    pub(crate) violations: Vec<String>,
+}
+
+impl Step {
+    /// One of which nothing is known yet.
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    /// Notes what was seen, and says so on the way.
+    pub(crate) fn fact(&mut self, fact: String) {
+        println!("            {fact}");
+        self.facts.push(fact);
+    }
+
+    /// Notes what should not have been.
+    pub(crate) fn violation(&mut self, violation: String) {
+        println!("            VIOLATED: {violation}");
+        self.violations.push(violation);
+    }
+
+    /// A violation, if something took longer than it may.
+    pub(crate) fn within(&mut self, what: &str, took: Duration, limit: Duration) {
+        if took > limit {
+            self.violation(format!("{what} took {took:.2?}, more than {limit:.1?}"));
+        }
+    }
 }
 
 /// How a rolling restart went.
@@ -38,22 +81,24 @@ pub(crate) struct Outage {
     /// Events in the outboxes at its end.
     pub(crate) waiting: u64,
     pub(crate) recovery: Duration,
-    /// Until a twentieth of them was left.
+    /// Until a twentieth of them was left, or no more than usual.
     pub(crate) drained: Duration,
     pub(crate) latency_before: Latency,
     pub(crate) latency_during: Latency,
     pub(crate) failed: usize,
     /// First, most and last resident memory of each process, in KiB.
     pub(crate) memory: BTreeMap<String, [u64; 3]>,
+    /// The memory of the servers after it, in KiB, with their children.
+    pub(crate) servers: BTreeMap<String, u64>,
     pub(crate) violations: Vec<String>,
 }
 
 /// How long requests took.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Latency {
-    count: usize,
-    median: Duration,
-    p99: Duration,
+    pub(crate) count: usize,
+    pub(crate) median: Duration,
+    pub(crate) p99: Duration,
 }
 
 impl Latency {
@@ -67,9 +112,29 @@ impl Latency {
         }
     }
 
-    fn json(self) -> Value {
+    pub(crate) fn json(self) -> Value {
         json!({ "requests": self.count, "medianMs": millis(self.median), "p99Ms": millis(self.p99) })
     }
+
+    /// How many times the median is that of `other`.
+    pub(crate) fn median_ratio(self, other: Self) -> f64 {
+        ratio(self.median, other.median)
+    }
+
+    /// How many times the 99th percentile is that of `other`.
+    pub(crate) fn p99_ratio(self, other: Self) -> f64 {
+        ratio(self.p99, other.p99)
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} times, p50 {:.1?}, p99 {:.1?}", self.count, self.median, self.p99)
+    }
+}
+
+fn ratio(one: Duration, other: Duration) -> f64 {
+    one.as_secs_f64() / other.as_secs_f64().max(1e-6)
 }
 
 /// Everything about a run.
@@ -89,12 +154,15 @@ pub(crate) struct Report {
     pub(crate) raced: [usize; 2],
     pub(crate) events: usize,
     pub(crate) duplicates: u64,
+    /// Messages that were held against the contract.
+    pub(crate) checked: u64,
     pub(crate) poison: usize,
     pub(crate) faults: Vec<Happened>,
     /// How long it took until other relays had the lanes of a frozen one.
     pub(crate) takeovers: Vec<Duration>,
     pub(crate) rolling: Option<Rolling>,
     pub(crate) outage: Option<Outage>,
+    pub(crate) steps: Vec<Step>,
     pub(crate) violations: Vec<Violation>,
 }
 
@@ -105,7 +173,7 @@ pub(crate) fn raced(book: &Book) -> [usize; 2] {
 
 impl Report {
     fn kills(&self) -> usize {
-        self.faults.iter().filter(|happened| matches!(happened.fault, Fault::Kill { .. })).count()
+        self.faults.iter().map(|happened| happened.fault.kills()).sum()
     }
 
     /// After kills there must be duplicates; where there are none, the kills hit nothing.
@@ -114,7 +182,7 @@ impl Report {
     }
 
     /// Recovery times of each kind of fault, shortest first.
-    fn recoveries(&self) -> BTreeMap<&'static str, Vec<Duration>> {
+    fn recoveries(&self) -> BTreeMap<String, Vec<Duration>> {
         let mut kinds: BTreeMap<_, Vec<Duration>> = BTreeMap::new();
         for happened in &self.faults {
             kinds.entry(happened.fault.kind()).or_default().push(happened.recovery);
@@ -151,11 +219,12 @@ impl Report {
         )?;
         writeln!(
             out,
-            "{} faults, {} of them kills; {} events, {} published again; {} poison",
+            "{} faults, {} kills; {} events, {} published again, {} messages held against the contract; {} poison",
             self.faults.len(),
             self.kills(),
             self.events,
             self.duplicates,
+            self.checked,
             self.poison
         )?;
         if self.proves_nothing() {
@@ -163,15 +232,18 @@ impl Report {
         }
         writeln!(
             out,
-            "\n{:<20} {:>5} {:>9} {:>9} {:>9}  recovery in seconds",
+            "\n{:<26} {:>5} {:>9} {:>9} {:>9}  recovery in seconds",
             "fault", "times", "min", "median", "max"
         )?;
         for (kind, times) in self.recoveries() {
             let [min, median, max] = spread(&times).map(|time| time.as_secs_f64());
-            writeln!(out, "{kind:<20} {:>5} {min:>9.2} {median:>9.2} {max:>9.2}", times.len())?;
+            writeln!(out, "{kind:<26} {:>5} {min:>9.2} {median:>9.2} {max:>9.2}", times.len())?;
         }
         if let Some(slowest) = self.takeovers.iter().max() {
             writeln!(out, "\nlanes of frozen relays: taken over within {slowest:.1?} at most")?;
+        }
+        if let Some(slowest) = self.faults.iter().filter_map(|happened| happened.noticed).max() {
+            writeln!(out, "silence of the wire to the broker: noticed within {slowest:.1?} at most")?;
         }
         if let Some(rolling) = &self.rolling {
             let slowest = rolling.stops.iter().map(|(_, took)| *took).max().unwrap_or_default();
@@ -183,8 +255,18 @@ impl Report {
             )?;
         }
         if let Some(outage) = &self.outage {
-            let Outage { away, waiting, recovery, drained, latency_before, latency_during, failed, memory, .. } =
-                outage;
+            let Outage {
+                away,
+                waiting,
+                recovery,
+                drained,
+                latency_before,
+                latency_during,
+                failed,
+                memory,
+                servers,
+                ..
+            } = outage;
             writeln!(
                 out,
                 "\nbroker away {away:.1?}: {failed} failed requests, {waiting} events waited, recovered in {recovery:.2?}, drained in {drained:.2?}"
@@ -197,17 +279,17 @@ impl Report {
             for (name, [first, most, last]) in memory {
                 writeln!(out, "  {name:<14} {first:>8} KiB, most {most:>8}, last {last:>8}")?;
             }
-        }
-        if self.violations.is_empty() {
-            writeln!(out, "\nEvery invariant holds.")?;
-        }
-        for Violation { invariant, at_fault } in &self.violations {
-            writeln!(out, "\nVIOLATED: {invariant} ({} times)", at_fault.len())?;
-            for one in at_fault.iter().take(SHOWN) {
-                writeln!(out, "  {one}")?;
+            for (name, kib) in servers {
+                writeln!(out, "  {name:<14} {kib:>8} KiB afterwards")?;
             }
         }
-        Ok(())
+        for Step { name, facts, .. } in &self.steps {
+            writeln!(out, "\n{name}")?;
+            for fact in facts {
+                writeln!(out, "  {fact}")?;
+            }
+        }
+        write_violations(out, &self.violations)
     }
 
     fn json(&self) -> Value {
@@ -228,6 +310,7 @@ impl Report {
                     "fault": happened.fault.to_string(),
                     "recoveryMs": millis(happened.recovery),
                     "publishedAgain": happened.duplicates,
+                    "noticedMs": happened.noticed.map(millis),
                 })
             })
             .collect();
@@ -238,7 +321,7 @@ impl Report {
             "orders": self.orders, "statuses": self.statuses, "unknownOutcomes": self.unknown,
             "raced": { "paidFirst": self.raced[0], "canceledFirst": self.raced[1] },
             "events": self.events, "publishedAgain": self.duplicates, "provesNothing": self.proves_nothing(),
-            "kills": self.kills(), "poison": self.poison, "recovery": recoveries, "faults": faults,
+            "kills": self.kills(), "poison": self.poison, "heldAgainstTheContract": self.checked, "recovery": recoveries, "faults": faults,
             "laneTakeoverMs": self.takeovers.iter().copied().map(millis).collect::<Vec<_>>(),
             "rolling": self.rolling.as_ref().map(|rolling| json!({
                 "failedRequests": rolling.failed, "publishedAgain": rolling.duplicates,
@@ -248,21 +331,40 @@ impl Report {
                 "awayMs": millis(outage.away), "eventsWaited": outage.waiting, "failedRequests": outage.failed,
                 "recoveryMs": millis(outage.recovery), "drainedMs": millis(outage.drained),
                 "latencyBefore": outage.latency_before.json(), "latencyDuring": outage.latency_during.json(),
-                "residentKiB": outage.memory,
+                "residentKiB": outage.memory, "serversKiB": outage.servers,
             })),
-            "violations": self.violations,
+            "steps": self.steps, "violations": self.violations,
         })
     }
 
     /// Writes `name.txt` and `name.json`.
     pub(crate) fn save(&self, name: &Path) -> anyhow::Result<()> {
-        let save = |extension: &str, text: &str| {
-            let path = name.with_added_extension(extension);
-            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-        };
-        save("txt", self.text().trim_start())?;
-        save("json", &format!("{:#}\n", self.json()))
+        save(name, self.text().trim_start(), &self.json())
     }
+}
+
+/// What is violated, or that nothing is.
+pub(crate) fn write_violations(out: &mut String, violations: &[Violation]) -> std::fmt::Result {
+    if violations.is_empty() {
+        writeln!(out, "\nEvery invariant holds.")?;
+    }
+    for Violation { invariant, at_fault } in violations {
+        writeln!(out, "\nVIOLATED: {invariant} ({} times)", at_fault.len())?;
+        for one in at_fault.iter().take(SHOWN) {
+            writeln!(out, "  {one}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes `name.txt` and `name.json`.
+pub(crate) fn save(name: &Path, text: &str, json: &Value) -> anyhow::Result<()> {
+    let save = |extension: &str, text: &str| {
+        let path = name.with_added_extension(extension);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    save("txt", text)?;
+    save("json", &format!("{json:#}\n"))
 }
 
 /// Least, median, most; of a list that is sorted and not empty.

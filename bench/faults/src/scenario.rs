@@ -1,14 +1,24 @@
-//! The scenarios that are no list of faults: a rolling restart, and a broker that is away for long.
+//! The scenarios that are no list of faults: each has figures of its own, and its own idea of what may not be.
+
+mod alarm;
+mod clock;
+mod disk;
+mod failpoints;
+mod queues;
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use tokio::time::{interval, sleep};
 
+use self::alarm::Alarm;
 use crate::{
-    marker, process,
+    marker,
+    options::{Options, Scenario},
+    process,
     report::{Latency, Outage, Rolling},
     run::Run,
     snapshot,
@@ -16,16 +26,75 @@ use crate::{
 
 /// The longest time a replica may take to stop.
 const STOP: Duration = Duration::from_secs(25);
-/// How much a process may grow while the broker is away, in KiB.
-const GROWTH_KIB: u64 = 64 * 1024;
+/// How much a replica may grow while the broker is away, in KiB.
+const GROWTH_KIB: u64 = 32 * 1024;
+/// How many events more than a moment before may wait in a system that is well.
+const USUAL: u64 = 20;
 /// Undisturbed load before an outage, to compare with.
 const BEFORE: Duration = Duration::from_secs(4);
+
+/// Those that were asked for, beside the rolling restart and the outage.
+pub(crate) async fn steps(run: &mut Run, options: &Options, folder: &Path) -> anyhow::Result<()> {
+    let (lasting, slack) = if options.is_short() { (5, options.recovery()) } else { (20, Duration::ZERO) };
+    let lasting = Duration::from_secs(lasting);
+    if options.includes(Scenario::Failpoints) {
+        run.say("failpoints");
+        let step = failpoints::points(run, options.each).await?;
+        run.steps.push(step);
+        run.say("a relay frozen while it holds its lanes");
+        let step = failpoints::frozen_relay(run).await?;
+        run.steps.push(step);
+        run.say("a message that crashes its consumers");
+        let step = failpoints::crash(run).await?;
+        run.steps.push(step);
+    }
+    if options.includes(Scenario::Alarms) {
+        let alarms = if options.is_short() { &[Alarm::Memory][..] } else { &[Alarm::Memory, Alarm::Disk] };
+        for &alarm in alarms {
+            let step = alarm::alarm(run, alarm, lasting, slack).await?;
+            run.steps.push(step);
+        }
+    }
+    if options.includes(Scenario::Full) {
+        let step = queues::full(run, lasting).await?;
+        run.steps.push(step);
+    }
+    if options.includes(Scenario::Disk) {
+        let step = disk::full(run, folder, lasting).await?;
+        run.steps.push(step);
+    }
+    if options.includes(Scenario::Clock) {
+        let step = clock::wrong(run, lasting).await?;
+        run.steps.push(step);
+    }
+    if options.includes(Scenario::Lost) {
+        let step = queues::lost(run).await?;
+        run.steps.push(step);
+    }
+    Ok(())
+}
+
+/// About how long they take: the load is spread over it.
+pub(crate) fn estimate(options: &Options) -> Duration {
+    let of = |scenario, seconds| if options.includes(scenario) { seconds } else { 0 };
+    let lasting = if options.is_short() { 5 } else { 20 };
+    let points = 18 * 3 * u64::from(options.each) + 40 + 60;
+    let steps = [
+        (Scenario::Failpoints, points),
+        (Scenario::Alarms, if options.is_short() { lasting + 10 } else { 2 * (lasting + 10) }),
+        (Scenario::Full, lasting + 5),
+        (Scenario::Disk, lasting + 10),
+        (Scenario::Clock, lasting + 10),
+        (Scenario::Lost, 100),
+    ];
+    Duration::from_secs(steps.map(|(scenario, seconds)| of(scenario, seconds)).iter().sum())
+}
 
 /// Restarts every replica in turn by SIGTERM, under load.
 pub(crate) async fn rolling(run: &mut Run) -> anyhow::Result<Rolling> {
     run.say("rolling restart by SIGTERM");
     let began = Instant::now();
-    let duplicates = run.tap.published().duplicates();
+    let duplicates = run.tap.duplicates();
     let mut rolling = Rolling::default();
     for n in 0..run.system.replicas.len() {
         sleep(Duration::from_secs(1)).await;
@@ -40,7 +109,7 @@ pub(crate) async fn rolling(run: &mut Run) -> anyhow::Result<Rolling> {
         marker::recovery(&client, &run.ledger, Instant::now()).await?;
     }
     sleep(Duration::from_secs(1)).await;
-    rolling.duplicates = run.tap.published().duplicates() - duplicates;
+    rolling.duplicates = run.tap.duplicates() - duplicates;
     rolling.failed = run.client.statistics.failures_since(began);
     if !rolling.failed.is_empty() {
         let (count, first) = (rolling.failed.len(), &rolling.failed[0]);
@@ -55,8 +124,10 @@ pub(crate) async fn outage(run: &mut Run, time: Duration) -> anyhow::Result<Outa
     run.say(&format!("broker away for {time:?}"));
     let before = Instant::now();
     sleep(BEFORE).await;
+    // What waits anyway, because it comes and goes.
+    let usual = snapshot::waiting(&run.system).await? + USUAL;
     let mut memory: BTreeMap<String, [u64; 3]> = BTreeMap::new();
-    let processes: Vec<_> = run.system.processes().into_iter().filter(|(name, _)| name != "rabbitmq").collect();
+    let processes = run.system.processes();
     let gone = Instant::now();
     run.system.servers.kill_broker()?;
     let mut looks = interval(Duration::from_millis(500));
@@ -69,11 +140,15 @@ pub(crate) async fn outage(run: &mut Run, time: Duration) -> anyhow::Result<Outa
     run.system.servers.start_broker().await?;
     let listens = Instant::now();
     let recovery = marker::recovery(&run.client, &run.ledger, listens).await?;
-    while snapshot::waiting(&run.system).await? > waiting / 20 && listens.elapsed() < Duration::from_secs(300) {
+    while snapshot::waiting(&run.system).await? > usual.max(waiting / 20)
+        && listens.elapsed() < Duration::from_secs(300)
+    {
         sleep(Duration::from_millis(50)).await;
     }
     let drained = listens.elapsed();
     look(&processes, &mut memory);
+    let servers = [("rabbitmq", run.system.servers.broker.pid), ("postgresql", run.system.servers.postgres.pid)];
+    let servers = servers.map(|(name, pid)| (name.to_owned(), process::memory_of_tree_kib(pid)));
 
     let statistics = &run.client.statistics;
     let failed: Vec<String> = statistics.failures_since(gone);
@@ -95,6 +170,7 @@ pub(crate) async fn outage(run: &mut Run, time: Duration) -> anyhow::Result<Outa
         latency_during: Latency::of(&statistics.placements(gone, back)),
         failed: failed.len(),
         memory,
+        servers: servers.into(),
         violations,
     };
     run.say(&format!("  recovered in {recovery:.2?}; {waiting} events had waited, drained in {drained:.2?}"));

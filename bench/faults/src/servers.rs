@@ -88,6 +88,12 @@ impl Servers {
         Ok(())
     }
 
+    /// RabbitMQ's own tool, with arguments that have no spaces.
+    pub(crate) async fn rabbitmqctl(&mut self, arguments: &str) -> anyhow::Result<()> {
+        self.ask(&format!("rabbitmqctl {arguments}")).await.with_context(|| format!("rabbitmqctl {arguments}"))?;
+        Ok(())
+    }
+
     /// SIGKILL for the postmaster; its children see that and leave.
     pub(crate) fn kill_postgres(&self) -> anyhow::Result<()> {
         process::signal(self.postgres.pid, "KILL")
@@ -107,7 +113,7 @@ impl Servers {
     async fn answer(&mut self) -> anyhow::Result<String> {
         match self.answers.next_line().await? {
             Some(line) if line != "failed" => Ok(line),
-            _ => bail!("a server did not start; see servers.log and logs/ in the folder of this run"),
+            _ => bail!("a server did not start, or refused; see servers.log and logs/ in the folder of this run"),
         }
     }
 }

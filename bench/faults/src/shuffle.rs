@@ -1,6 +1,6 @@
 //! Takes messages out of the queues, before a service sees them, and puts them back in another order.
 //!
-//! What is taken is acknowledged only when the broker has confirmed the copies, so nothing can be lost here: a crash
+//! For that moment we are the consumer that the broker prefers. What is taken is acknowledged only when the broker has confirmed the copies, so nothing can be lost here: a crash
 //! in between makes duplicates.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use lapin::{
     message::Delivery,
     options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions},
-    types::FieldTable,
+    types::{AMQPValue, FieldTable},
 };
 use rand::{rngs::StdRng, seq::SliceRandom};
 use tokio::time::{Instant, timeout_at};
@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::broker::{self, Message};
 
 /// How many messages of a queue are taken at most.
-const WINDOW: u16 = 500;
+const WINDOW: u16 = 1000;
 /// How long they are kept back.
 const TIME: Duration = Duration::from_millis(1500);
 
@@ -30,8 +30,9 @@ pub(crate) async fn queues(url: &str, random: &mut StdRng) -> anyhow::Result<usi
     let mut consumers = Vec::new();
     for queue in QUEUES {
         let options = BasicConsumeOptions::default();
-        consumers
-            .push((queue, channel.basic_consume(queue.name.into(), "".into(), options, FieldTable::default()).await?));
+        let mut first = FieldTable::default();
+        first.insert("x-priority".into(), AMQPValue::LongInt(10));
+        consumers.push((queue, channel.basic_consume(queue.name.into(), "".into(), options, first).await?));
     }
     let until = Instant::now() + TIME;
     let mut taken: Vec<(String, Delivery)> = Vec::new();

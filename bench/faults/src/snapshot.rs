@@ -2,22 +2,29 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::{Duration, Instant},
 };
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use contracts::topology::QUEUES;
 use lapin::options::BasicGetOptions;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult, Statement};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::{broker, check, poison, replica::Service, run::Run, system::System, tap};
+use crate::{
+    broker::{self, Management},
+    check, poison,
+    replica::Service,
+    system::System,
+    tap::{self, Tap},
+};
 
 /// How long the system may need to come to rest.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long the queues have to stay empty: the broker's figures are up to five seconds old.
-const REST: Duration = Duration::from_secs(6);
+pub(crate) const REST: Duration = Duration::from_secs(6);
 
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,23 +77,29 @@ pub(crate) async fn waiting(system: &System) -> anyhow::Result<u64> {
     Ok(count)
 }
 
-/// Waits until nothing happens any more: outboxes and queues are empty, every order has come to an end, and the tap
-/// has seen all of it. What has not come to rest in time is for the invariants to name.
-pub(crate) async fn at_rest(run: &Run) -> anyhow::Result<Snapshot> {
+/// The one number that a query answers, as `n`.
+pub(crate) async fn count(db: &DatabaseConnection, sql: &str) -> anyhow::Result<i64> {
+    Ok(rows(db, sql).await?.first().context("no row")?.try_get("", "n")?)
+}
+
+/// Waits until nothing happens any more: outboxes and queues are empty, every order has come to an end, and the tap,
+/// where there is one, has seen all of it. What has not come to rest in time is for the invariants to name.
+pub(crate) async fn at_rest(system: &System, management: &Management, tap: Option<&Tap>) -> anyhow::Result<Snapshot> {
     let began = Instant::now();
     let mut since = Instant::now();
     loop {
-        let restless = match run.management.queues().await {
+        let restless = match management.queues().await {
             Ok(queues) => queues.iter().any(|(name, messages)| !name.ends_with(".dlq") && *messages > 0),
             Err(_) => true,
         };
-        if restless || waiting(&run.system).await? > 0 {
+        if restless || waiting(system).await? > 0 {
             since = Instant::now();
         }
         let over = began.elapsed() > PATIENCE;
         if since.elapsed() > REST || over {
-            let snapshot = take(run).await?;
-            if over || (check::unsettled(&snapshot) == 0 && check::unseen(&snapshot, &run.tap.published()).is_empty()) {
+            let snapshot = take(system, management).await?;
+            let seen = || tap.is_none_or(|tap| check::unseen(&snapshot, &tap.published()).is_empty());
+            if over || (check::unsettled(&snapshot) == 0 && seen()) {
                 return Ok(snapshot);
             }
         }
@@ -94,9 +107,9 @@ pub(crate) async fn at_rest(run: &Run) -> anyhow::Result<Snapshot> {
     }
 }
 
-async fn take(run: &Run) -> anyhow::Result<Snapshot> {
+async fn take(system: &System, management: &Management) -> anyhow::Result<Snapshot> {
     let mut snapshot = Snapshot::default();
-    let orders = connect(&run.system, Service::Orders).await?;
+    let orders = connect(system, Service::Orders).await?;
     for row in rows(&orders, "SELECT id, customer_id, amount, status, invoice_status, event_no FROM orders").await? {
         let order = OrderRow {
             customer: row.try_get("", "customer_id")?,
@@ -110,7 +123,7 @@ async fn take(run: &Run) -> anyhow::Result<Snapshot> {
     for row in rows(&orders, "SELECT key, order_id FROM idempotency").await? {
         snapshot.keys.insert(row.try_get("", "key")?, row.try_get("", "order_id")?);
     }
-    let invoices = connect(&run.system, Service::Invoices).await?;
+    let invoices = connect(system, Service::Invoices).await?;
     let sql = "SELECT number, id, order_id, customer_id, amount, status, version FROM invoices";
     for row in rows(&invoices, sql).await? {
         snapshot.invoices.push(InvoiceRow {
@@ -131,37 +144,92 @@ async fn take(run: &Run) -> anyhow::Result<Snapshot> {
             snapshot.outbox.push(format!("{kind} {id}, {attempts} attempts, parked: {parked}"));
         }
     }
-    let queues = run.management.queues().await.unwrap_or_default();
+    let queues = management.queues().await?;
     let queued = queues.into_iter().filter(|(name, messages)| !name.ends_with(".dlq") && *messages > 0);
     snapshot.queued = queued.filter(|(name, _)| name != tap::QUEUE).collect();
-    read_dead_letters(&run.system.broker_url(), &mut snapshot).await?;
+    read_dead_letters(&dead_letters(&system.broker_url()).await?, &mut snapshot);
     Ok(snapshot)
 }
 
+/// A dead letter.
+#[derive(Debug, Clone)]
+pub(crate) struct DeadLetter {
+    queue: String,
+    body: Vec<u8>,
+    why: String,
+}
+
+impl DeadLetter {
+    fn token(&self) -> Option<String> {
+        poison::token_in(&self.body).filter(|_| self.queue == "orders.dlq")
+    }
+
+    /// Whether it is not known to be poison.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.token().is_none()
+    }
+
+    /// Whether it tells of an order.
+    pub(crate) fn is_of(&self, order: Uuid) -> bool {
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(1000)]);
+        text.contains(&order.to_string())
+    }
+}
+
+impl fmt::Display for DeadLetter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
+        write!(f, "{}: {body} {}", self.queue, self.why)
+    }
+}
+
+fn read_dead_letters(letters: &[DeadLetter], snapshot: &mut Snapshot) {
+    for letter in letters {
+        match letter.token() {
+            Some(token) => drop(snapshot.poison.insert(token)),
+            None => snapshot.strangers.push(letter.to_string()),
+        }
+    }
+}
+
 /// Looks at every dead letter; all of them go back when the connection closes.
-async fn read_dead_letters(url: &str, snapshot: &mut Snapshot) -> anyhow::Result<()> {
+pub(crate) async fn dead_letters(url: &str) -> anyhow::Result<Vec<DeadLetter>> {
     let (connection, channel) = broker::connect(url).await?;
+    let mut letters = Vec::new();
     for queue in QUEUES {
         let name = queue.dead_letter_name();
         while let Some(message) = channel.basic_get(name.as_str().into(), BasicGetOptions::default()).await? {
-            match poison::token_in(&message.delivery.data).filter(|_| queue.name == "orders") {
-                Some(token) => {
-                    snapshot.poison.insert(token);
-                }
-                None => {
-                    let headers = message.delivery.properties.headers().clone().unwrap_or_default();
-                    let reason = headers.inner().get("x-error").map(|error| format!("{error:?}"));
-                    let body: String = String::from_utf8_lossy(&message.delivery.data).chars().take(200).collect();
-                    snapshot.strangers.push(format!("{name}: {body} {}", reason.unwrap_or_default()));
-                }
-            }
+            let headers = message.delivery.properties.headers().clone().unwrap_or_default();
+            let why = ["x-error", "x-first-death-reason"].iter().find_map(|name| headers.inner().get(*name));
+            let why = why.map(|why| format!("{why:?}")).unwrap_or_default();
+            letters.push(DeadLetter { queue: name.clone(), body: message.delivery.data.clone(), why });
         }
     }
     connection.close(200, "seen".into()).await?;
+    Ok(letters)
+}
+
+/// How many of these orders have an invoice.
+pub(crate) async fn invoiced(system: &System, orders: &[Uuid]) -> anyhow::Result<usize> {
+    let ids: Vec<_> = orders.iter().map(|id| format!("'{id}'")).collect();
+    let sql = format!("SELECT order_id FROM invoices WHERE amount IS NOT NULL AND order_id IN ({})", ids.join(","));
+    Ok(rows(&connect(system, Service::Invoices).await?, &sql).await?.len())
+}
+
+/// How many events of orders wait because the broker refused them.
+pub(crate) async fn refused(system: &System) -> anyhow::Result<usize> {
+    let sql = "SELECT seq FROM outbox WHERE attempts > 0";
+    Ok(rows(&connect(system, Service::Orders).await?, sql).await?.len())
+}
+
+/// Does something to the database of a service, past the service.
+pub(crate) async fn execute(system: &System, service: Service, sql: &str) -> anyhow::Result<()> {
+    connect(system, service).await?.execute_unprepared(sql).await.with_context(|| sql.to_owned())?;
     Ok(())
 }
 
-async fn connect(system: &System, service: Service) -> anyhow::Result<DatabaseConnection> {
+/// The database of a service, past its proxies.
+pub(crate) async fn connect(system: &System, service: Service) -> anyhow::Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(system.database_url(service));
     options.sqlx_logging(false).max_connections(1);
     let db = Database::connect(options).await?;

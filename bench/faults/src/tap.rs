@@ -23,7 +23,10 @@ use lapin::{
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
-use crate::broker::{self, Message};
+use crate::{
+    broker::{self, Message},
+    check::contract::Contract,
+};
 
 /// The queue.
 pub(crate) const QUEUE: &str = "faults.tap";
@@ -43,18 +46,24 @@ pub(crate) struct Published {
     pub(crate) times: BTreeMap<String, u32>,
     /// Messages without the metadata that ours have.
     pub(crate) unreadable: Vec<String>,
+    /// Messages that deviate from the contract, each once.
+    pub(crate) deviating: Vec<String>,
+    /// How many messages were held against the contract.
+    pub(crate) checked: u64,
+    /// How often a message was published that had been published before.
+    pub(crate) duplicates: u64,
     recent: VecDeque<(String, BasicProperties, Vec<u8>)>,
 }
 
 impl Published {
-    /// How many messages were published more than once, and how often in excess.
-    pub(crate) fn duplicates(&self) -> u64 {
-        self.times.values().map(|times| u64::from(times.saturating_sub(1))).sum()
-    }
-
-    fn enter(&mut self, delivery: &Delivery) {
+    fn enter(&mut self, delivery: &Delivery, contract: &Contract) {
         let properties = &delivery.properties;
         let kind = delivery.routing_key.to_string();
+        let wrong = contract.deviations(&kind, properties, &delivery.data);
+        self.checked += 1;
+        if !wrong.is_empty() {
+            self.deviating.push(format!("{kind}: {}", wrong.join("; ")));
+        }
         let id = properties.message_id().as_ref().map(|id| id.to_string()).unwrap_or_default();
         let header = |name: &str| match properties.headers().as_ref()?.inner().get(name)? {
             AMQPValue::LongString(text) => Some(text.to_string()),
@@ -70,6 +79,7 @@ impl Published {
         let times = self.times.entry(id.clone()).or_default();
         if *times == 0 || !delivery.redelivered {
             *times += 1;
+            self.duplicates += u64::from(*times > 1);
         }
         self.by_type.entry(kind.clone()).or_default().insert((subject, id));
         self.recent.push_back((kind, properties.clone(), delivery.data.clone()));
@@ -90,12 +100,13 @@ impl Tap {
     /// Starts to listen, on its own connections to `url`, again and again. Returns once the queue is bound.
     pub(crate) async fn start(url: String) -> anyhow::Result<Self> {
         let published = Arc::new(Mutex::new(Published::default()));
+        let contract = Contract::read()?;
         let (bound, is_bound) = oneshot::channel();
         let shared = Arc::clone(&published);
         let task = tokio::spawn(async move {
             let mut bound = Some(bound);
             loop {
-                let _ = listen(&url, &shared, &mut bound).await;
+                let _ = listen(&url, &shared, &contract, &mut bound).await;
                 tokio::time::sleep(Duration::from_millis(300)).await;
             }
         });
@@ -106,6 +117,11 @@ impl Tap {
     /// What was published until now.
     pub(crate) fn published(&self) -> Published {
         self.published.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How often a message was published that had been published before.
+    pub(crate) fn duplicates(&self) -> u64 {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).duplicates
     }
 
     /// The last `count` events that some queue gets, once for each of its queues.
@@ -135,6 +151,7 @@ impl Drop for Tap {
 async fn listen(
     url: &str,
     published: &Mutex<Published>,
+    contract: &Contract,
     bound: &mut Option<oneshot::Sender<()>>,
 ) -> anyhow::Result<()> {
     let (_connection, channel) = broker::connect(url).await?;
@@ -156,7 +173,7 @@ async fn listen(
         match timeout(Duration::from_millis(50), deliveries.next()).await {
             Ok(Some(delivery)) => {
                 let delivery = delivery?;
-                published.lock().unwrap_or_else(PoisonError::into_inner).enter(&delivery);
+                published.lock().unwrap_or_else(PoisonError::into_inner).enter(&delivery, contract);
                 waiting += 1;
                 last = Some(delivery);
             }

@@ -216,7 +216,7 @@ mod tests {
         for (text, expected) in [
             (subscribe(r#"{"query":1}"#), "query must be a string, not a number"),
             (subscribe(r#"{"query":"{a}","variables":[]}"#), "variables must be an object, not an array"),
-            (many, "a message may have 2500 values at most, not 2504"),
+            (many, "a message may have 2500 values at most, not 2507"),
         ] {
             assert_eq!(ClientMessage::read(&text).unwrap_err(), expected);
         }

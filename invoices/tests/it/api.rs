@@ -7,7 +7,7 @@ use std::sync::{
 
 use contracts::Amount;
 use invoices::{invoice::AmountLimit, service::InvoiceService};
-use outbox::Outbox;
+use outbox::{Outbox, Patience};
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use testkit::World;
@@ -89,7 +89,8 @@ async fn the_invoices_of_a_page_of_orders_are_read_by_one_statement() {
         counter.fetch_add(1, Ordering::SeqCst);
     });
     let limit = AmountLimit(Amount::try_from(1).unwrap());
-    let schema = invoices::graphql::schema(InvoiceService::new(Outbox::new(db, "invoices"), limit));
+    let schema =
+        invoices::graphql::schema(InvoiceService::new(Outbox::new(db, "invoices"), limit, Patience::default()));
 
     let mut representations: Vec<Value> = orders.iter().map(|id| json!({ "__typename": "Order", "id": id })).collect();
     representations.push(json!({ "__typename": "Order", "id": Uuid::now_v7() }));

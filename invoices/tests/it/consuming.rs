@@ -19,6 +19,7 @@ fn envelope<E: Event>(event: &E, event_no: i64) -> EventEnvelope {
         order_id: event.order_id(),
         occurred_at: contracts::now(),
         trace_context: TraceContext::default(),
+        asks: false,
         body: Bytes::from(serde_json::to_vec(event).unwrap()),
     }
 }

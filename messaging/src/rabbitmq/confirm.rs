@@ -7,6 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chassis::failpoint;
 use futures_util::future::{join_all, try_join_all};
 use lapin::{
     BasicProperties, Channel, Confirmation,
@@ -147,6 +148,7 @@ pub(super) async fn publish(channel: &Channel, window: &[Outgoing<'_>]) -> Resul
         )
     }))
     .await?;
+    failpoint!("publisher.before-confirm");
 
     let mut refusals = Refusals::default();
     for (position, confirm) in join_all(written).await.into_iter().enumerate() {

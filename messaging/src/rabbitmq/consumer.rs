@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chassis::backoff::Throttle;
+use chassis::{backoff::Throttle, failpoint};
 use contracts::topology::Queue;
 use futures_util::StreamExt;
 use lapin::{
@@ -16,6 +16,7 @@ use lapin::{
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
     types::FieldTable,
 };
+use rand::seq::SliceRandom;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -143,10 +144,21 @@ impl Consumer {
         Ok(received)
     }
 
-    /// Processes, parks and acknowledges a batch.
-    async fn settle(&mut self, Received { messages, last }: Received, generation: &Generation) -> Result<(), End> {
+    /// Settles what was received: in one part, unless something in it may have brought consumers down.
+    async fn settle(&mut self, received: Received, generation: &Generation) -> Result<(), End> {
+        failpoint!("consumer.after-receive");
+        for part in received.parts() {
+            self.settle_part(part, generation).await?;
+        }
+        Ok(())
+    }
+
+    /// Processes, parks and acknowledges a part.
+    async fn settle_part(&mut self, part: Part, generation: &Generation) -> Result<(), End> {
+        let Part { messages, ackers, multiple } = part;
         let batch = Batch::decode(self.origin.queue, &messages);
         let verdicts = self.verdicts(&batch, generation).await?;
+        failpoint!("consumer.after-commit");
         let of_handler = batch.positions.into_iter().zip(verdicts);
         let of_decoding =
             batch.rejected.into_iter().map(|(position, rejection)| (position, Verdict::Reject(rejection)));
@@ -160,13 +172,20 @@ impl Consumer {
             }
         }
         self.set_aside(&aside, generation).await?;
+        failpoint!("consumer.after-set-aside", if !aside.is_empty());
 
-        match within("acknowledging", last.ack(BasicAckOptions { multiple: true })).await {
-            Ok(true) => Ok(()),
-            // The acknowledgement went nowhere: the channel is not the one that the batch came from any more.
-            Ok(false) => Err(End::Broken("the channel was closed before its batch was acknowledged".to_owned())),
-            Err(broken) => Err(End::Broken(broken.to_string())),
+        for acker in ackers {
+            match within("acknowledging", acker.ack(BasicAckOptions { multiple })).await {
+                Ok(true) => {}
+                // The acknowledgement went nowhere: the channel is not the one that the batch came from any more.
+                Ok(false) => {
+                    return Err(End::Broken("the channel was closed before its batch was acknowledged".to_owned()));
+                }
+                Err(broken) => return Err(End::Broken(broken.to_string())),
+            }
         }
+        failpoint!("consumer.after-ack");
+        Ok(())
     }
 
     /// Has the handler's verdicts, however often it takes within the patience of a [`Hold`].
@@ -215,21 +234,56 @@ async fn cancel(channel: &Channel, deliveries: &lapin::Consumer) {
 
 /// Messages in the order in which they came.
 struct Received {
+    messages: Vec<(Message, Acker)>,
+}
+
+/// Messages that are settled together.
+struct Part {
     messages: Vec<Message>,
-    /// Acknowledges the last of them, and with it all before.
-    last: Acker,
+    /// Acknowledge all of them.
+    ackers: Vec<Acker>,
+    /// The one acknowledgement is for all that came before, too.
+    multiple: bool,
 }
 
 impl Received {
     fn begin(first: RawDelivery) -> Self {
-        let last = first.acker.clone();
-        Self { messages: vec![Message::from(first)], last }
+        let mut received = Self { messages: Vec::new() };
+        received.take(first);
+        received
     }
 
     fn take(&mut self, next: RawDelivery) {
-        self.last = next.acker.clone();
-        self.messages.push(Message::from(next));
+        let acker = next.acker.clone();
+        self.messages.push((Message::from(next), acker));
     }
+
+    fn parts(self) -> Vec<Part> {
+        let suspicious: Vec<bool> = self.messages.iter().map(|(message, _)| message.is_suspicious()).collect();
+        if !suspicious.contains(&true) {
+            let (messages, mut ackers): (Vec<_>, Vec<_>) = self.messages.into_iter().unzip();
+            return vec![Part { messages, ackers: ackers.pop().into_iter().collect(), multiple: true }];
+        }
+        let mut messages: Vec<_> = self.messages.into_iter().map(Some).collect();
+        let mut part = |places: Vec<usize>| {
+            let of_part = places.into_iter().filter_map(|place| messages[place].take());
+            let (messages, ackers) = of_part.unzip();
+            Part { messages, ackers, multiple: false }
+        };
+        one_by_one(&suspicious).into_iter().map(&mut part).collect()
+    }
+}
+
+/// The places of a batch in which something is suspicious: all that is not together, and then each suspicious one alone.
+///
+/// In no order, and each acknowledged before the next is begun. A crash counts for all that a consumer had, so the
+/// neighbours of what causes it come nearer to the delivery limit with each; those that were settled before do not.
+/// In the order of the queue the cause would come first each time, and take all that follow it along.
+fn one_by_one(suspicious: &[bool]) -> Vec<Vec<usize>> {
+    let (mut alone, together): (Vec<usize>, Vec<_>) = (0..suspicious.len()).partition(|place| suspicious[*place]);
+    alone.shuffle(&mut rand::rng());
+    let together = Some(together).filter(|places| !places.is_empty());
+    together.into_iter().chain(alone.into_iter().map(|place| vec![place])).collect()
 }
 
 /// What a handler gets to see of a batch of messages, and what it does not.
@@ -250,7 +304,6 @@ impl Batch {
                     valid.push(Incoming {
                         delivery: Delivery { event, redelivered: message.redelivered },
                         destination: destination(&message.exchange, &message.routing_key, queue.name),
-                        suspicious: message.is_suspicious(),
                     });
                     positions.push(position);
                 }
@@ -262,5 +315,25 @@ impl Batch {
             }
         }
         Self { valid, positions, rejected }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::one_by_one;
+
+    #[test]
+    fn what_is_suspicious_goes_alone_after_the_others_and_any_may_be_first() {
+        let mut firsts = BTreeSet::new();
+        while firsts.len() < 3 {
+            let parts = one_by_one(&[false, true, false, true, true]);
+            assert_eq!(parts[0], [0, 2]);
+            let alone: BTreeSet<_> = parts[1..].iter().cloned().collect();
+            assert_eq!(alone, [vec![1], vec![3], vec![4]].into());
+            firsts.insert(parts[1].clone());
+        }
+        assert_eq!(one_by_one(&[true]), [[0]]);
     }
 }

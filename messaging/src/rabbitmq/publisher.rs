@@ -101,6 +101,7 @@ mod tests {
             order_id: Uuid::nil(),
             occurred_at: contracts::now(),
             trace_context: TraceContext::default(),
+            asks: false,
             body: "{}".into(),
         }
     }

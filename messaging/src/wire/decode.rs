@@ -74,6 +74,8 @@ pub(crate) fn decode(
         order_id,
         occurred_at,
         trace_context: headers.trace_context(),
+        // A header that is nobody's but ours: anything else in it is no question.
+        asks: matches!(headers.text(names::ASKS), Ok(Some("1"))),
         body,
     })
 }

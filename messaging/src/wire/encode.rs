@@ -46,6 +46,9 @@ fn headers(event: &EventEnvelope) -> FieldTable {
             header(&mut headers, name, value.as_str());
         }
     }
+    if event.asks {
+        header(&mut headers, names::ASKS, "1");
+    }
     headers
 }
 
@@ -81,6 +84,7 @@ mod tests {
                 traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
                 tracestate: Some("vendor=1".into()),
             },
+            asks: false,
             body: "{}".into(),
         };
         let properties = encode(&event);

@@ -19,6 +19,8 @@ mod names {
     pub(super) const TIME: &str = "cloudEvents_time";
     pub(super) const SUBJECT: &str = "cloudEvents_subject";
     pub(super) const SEQUENCE: &str = "cloudEvents_sequence";
+    /// `1` on an event that is said again and asks for an answer; on no other.
+    pub(super) const ASKS: &str = "x-reconcile";
     pub(super) const TRACEPARENT: &str = "traceparent";
     pub(super) const TRACESTATE: &str = "tracestate";
 }

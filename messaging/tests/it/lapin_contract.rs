@@ -1,30 +1,38 @@
 //! What we rely on in the client library, and what we avoid because of how it is: one test each, so that an upgrade
 //! that changes it is noticed. Where one of them fails, the code that it names wants to be read again.
 //!
-//! Not here: that a connection which the broker has blocked writes nothing at all, acknowledgements included. It takes
-//! an alarm of the broker, which would block every other test on it.
+//! Not here, for they are races: that a channel which tasks share mixes its confirms up, and that two acknowledgements
+//! may swap. What we do instead is in [`supervision`](crate::supervision).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, future::ready, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::join_all};
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, ErrorKind, PublisherConfirm,
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, ErrorKind, Event,
+    PublisherConfirm,
+    message::DeliveryResult,
     options::{
-        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
-        QueueDeleteOptions,
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+        QueueDeclareOptions, QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable},
 };
-use testkit::TestBroker;
+use testkit::{TestBroker, proxy::Proxy};
 use tokio::{
     net::{TcpListener, TcpStream, lookup_host},
-    time::Instant,
+    sync::Barrier,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{eventually, within};
+use crate::{
+    support::{eventually, within},
+    wiretap::{ACK, PUBLISH, Wiretap},
+};
 
 const QUEUE: &str = "queue";
+/// How long to look at what should not happen.
+const PENDING: Duration = Duration::from_millis(300);
 
 /// A channel on a virtual host of its own, with a queue.
 struct Client {
@@ -171,6 +179,146 @@ async fn a_silent_peer_is_noticed_after_two_heartbeats() {
     let lasted = since.elapsed();
     assert!(lasted > Duration::from_millis(900), "after {lasted:?}, too early to be the heartbeat");
     assert!(lasted < Duration::from_secs(10), "after {lasted:?}");
+}
+
+/// `wait_blocked` in `rabbitmq/confirm.rs`, and the two connections of `rabbitmq/mod.rs`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blocked_connection_writes_nothing_until_it_is_unblocked() {
+    let Some(client) = Client::start(FieldTable::default()).await else { return };
+    let tap = Wiretap::on(&client.broker).await;
+    let properties = ConnectionProperties::default().with_connection_name("tapped".into());
+    let connection = Connection::connect(&tap.url, properties).await.unwrap();
+    let client = Client { channel: connection.create_channel().await.unwrap(), connection, broker: client.broker };
+    client.confirm().await;
+    client.publish(QUEUE, 1).await.await.unwrap();
+    let mut deliveries = client.consume().await;
+    let delivery = within("the delivery", deliveries.next()).await.unwrap().unwrap();
+    let wire = tap.wires("tapped").remove(0);
+
+    wire.block();
+    eventually("the block", || client.connection.status().blocked()).await;
+    let mut publish = Box::pin(client.publish(QUEUE, 2));
+    let mut acknowledge = Box::pin(delivery.ack(BasicAckOptions::default()));
+    assert!(timeout(PENDING, &mut publish).await.is_err(), "it was written");
+    assert!(timeout(PENDING, &mut acknowledge).await.is_err(), "it was written");
+    assert_eq!((wire.said(PUBLISH).len(), wire.said(ACK).len()), (1, 0));
+
+    wire.unblock();
+    within("the confirm", async { publish.await.await.unwrap() }).await;
+    assert!(within("the acknowledgement", acknowledge).await.unwrap());
+}
+
+/// `watch` in `rabbitmq/link.rs` is the only listener of its connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_listeners_share_the_events_and_neither_has_them_all() {
+    let Some(client) = Client::start(FieldTable::default()).await else { return };
+    let tap = Wiretap::on(&client.broker).await;
+    let properties = ConnectionProperties::default().with_connection_name("tapped".into());
+    let connection = Connection::connect(&tap.url, properties).await.unwrap();
+    let moods = |event: &Event| ready(matches!(event, Event::ConnectionBlocked(_) | Event::ConnectionUnblocked));
+    let mut one = pin!(connection.events_listener().filter(moods));
+    let mut other = pin!(connection.events_listener().filter(moods));
+    let wire = tap.wires("tapped").remove(0);
+
+    for _ in 0..5 {
+        wire.block();
+        wire.unblock();
+    }
+
+    // Ten events, and twenty would be told.
+    for _ in 0..10 {
+        within("an event", async {
+            tokio::select! {
+                event = one.next() => event.unwrap(),
+                event = other.next() => event.unwrap(),
+            }
+        })
+        .await;
+    }
+    assert!(timeout(PENDING, one.next()).await.is_err() && timeout(PENDING, other.next()).await.is_err());
+}
+
+/// `CONNECT` in `rabbitmq/generation.rs`: nobody else gives up on a peer that takes the connection and says nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connecting_has_no_deadline_of_its_own() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("amqp://{}?connection_timeout=10", silent.local_addr().unwrap());
+    let connecting = Connection::connect(&url, ConnectionProperties::default());
+    assert!(timeout(PENDING, connecting).await.is_err(), "it has ended");
+}
+
+/// [`Generation`](../../src/rabbitmq/generation.rs) leaves recovery off, and so may take an end for the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_lost_is_lost_for_good_and_closing_it_is_an_error_at_once() {
+    let Some(client) = Client::start(FieldTable::default()).await else { return };
+    let proxy = Proxy::to(client.broker.address()).await;
+    let url = client.broker.url().replace(client.broker.address(), &proxy.address().to_string());
+    let connection = Connection::connect(&url, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let confirm = channel.confirm_select(ConfirmSelectOptions::default());
+    within("confirms", confirm).await.unwrap();
+
+    proxy.cut().await;
+    eventually("the end", || !connection.status().connected()).await;
+    proxy.restore().await;
+
+    assert!(within("an answer", connection.create_channel()).await.is_err());
+    assert!(within("an answer", connection.close(200, "bye".into())).await.is_err());
+    assert!(!connection.status().connected() && !connection.status().reconnecting());
+}
+
+/// `next_batch` in `rabbitmq/consumer.rs` reads the stream: of a delegate there may be many at work, in any order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delegates_do_not_wait_for_each_other() {
+    let Some(client) = Client::start(FieldTable::default()).await else { return };
+    client.confirm().await;
+    for id in 0..2 {
+        client.publish(QUEUE, id).await.await.unwrap();
+    }
+    // The first one waits for the second one.
+    let meeting = Arc::new(Barrier::new(3));
+    let met = Arc::clone(&meeting);
+    client.consume().await.set_delegate(move |_: DeliveryResult| {
+        let meeting = Arc::clone(&met);
+        async move {
+            meeting.wait().await;
+        }
+    });
+    within("both at the same time", meeting.wait()).await;
+}
+
+/// `PREFETCH` in `rabbitmq/consumer.rs`: without a limit the library takes whatever there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_limit_a_consumer_that_stands_still_takes_the_whole_queue() {
+    let Some(client) = Client::start(FieldTable::default()).await else { return };
+    client.confirm().await;
+    join_all(join_all((0..500).map(|id| client.publish(QUEUE, id))).await).await;
+    let left = async |channel: &Channel| {
+        let passive = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
+        channel.queue_declare(QUEUE.into(), passive, FieldTable::default()).await.unwrap().message_count()
+    };
+
+    let limited = client.connection.create_channel().await.unwrap();
+    limited.basic_qos(10, BasicQosOptions::default()).await.unwrap();
+    let consumer = limited
+        .basic_consume(QUEUE.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
+        .await
+        .unwrap();
+    within("ten to be taken", async {
+        while left(&client.channel).await != 490 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+
+    let unlimited = client.consume().await;
+    within("the rest to be taken", async {
+        while left(&client.channel).await != 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    drop((consumer, unlimited));
 }
 
 /// A way to the broker that stays open and carries nothing any more once the token is cancelled.

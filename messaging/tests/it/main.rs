@@ -11,4 +11,6 @@ mod letters;
 mod permissions;
 mod rabbitmq;
 mod setup;
+mod supervision;
 mod support;
+mod wiretap;

@@ -29,6 +29,7 @@ pub(crate) fn event(event_type: EventType) -> EventEnvelope {
         order_id: aggregate_id,
         occurred_at: contracts::now(),
         trace_context: TraceContext::default(),
+        asks: false,
         body: Bytes::from(format!(r#"{{"id":"{aggregate_id}","amount":100,"customer":{{"id":"c"}}}}"#)),
     }
 }

@@ -67,6 +67,7 @@ fn event(customer: &str) -> EventEnvelope {
         order_id: id,
         occurred_at: contracts::now(),
         trace_context: TraceContext::default(),
+        asks: false,
         body: format!(r#"{{"id":"{id}","amount":100,"customer":{{"id":"{customer}"}}}}"#).into(),
     }
 }

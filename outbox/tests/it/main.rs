@@ -9,9 +9,9 @@ use std::{
 
 use async_trait::async_trait;
 use contracts::{EventEnvelope, OrderPaid, event_id, topology::Queue};
-use messaging::{BusStatus, EventBus, HandleError, Handler, Outcome, PublishError, Publisher, Subscription};
+use messaging::{BusStatus, EventBus, HandleError, Handler, Listener, Outcome, PublishError, Publisher, Subscription};
 use migration::Schema;
-use outbox::{DbFailure, Outbox, Relay, parked};
+use outbox::{DbFailure, Outbox, Relay, Said, parked};
 use sea_orm::{ConnectionTrait, Statement};
 use testkit::{TestDatabase, eventually};
 use uuid::Uuid;
@@ -44,6 +44,10 @@ impl EventBus for ScriptedBus {
 
     fn subscribe(&self, _: &'static Queue, _: Arc<dyn Handler>) -> Subscription {
         unreachable!("the outbox consumes nothing")
+    }
+
+    fn listen(&self, _: Arc<dyn Listener>) -> Subscription {
+        unreachable!("the outbox listens to nothing")
     }
 
     fn status(&self) -> BusStatus {
@@ -261,4 +265,43 @@ async fn a_parked_event_leaves_when_it_is_sent_again_and_is_gone_when_it_is_drop
     assert_eq!(bench.accepted(), [(again.order_id, 1)]);
     assert!(!parked::redrive(db, again).await.unwrap(), "it is not parked any more");
     assert!(!parked::discard(db, dropped).await.unwrap(), "it is gone");
+}
+
+/// An event that is said again is the same one, also when it is written down twice.
+#[tokio::test]
+async fn what_is_said_again_has_the_same_id_and_waits_once() {
+    let bench = Bench::new(&[]).await;
+    let id = Uuid::now_v7();
+    bench.publish(id, 1).await;
+    let event = OrderPaid { id };
+    let said = |event_no| Said { aggregate_id: id, event_no, occurred_at: contracts::now(), event: &event };
+    let mut work = bench.outbox.begin().await.unwrap();
+    work.repeat(None, said(1), true).unwrap();
+    work.repeat(None, said(2), true).unwrap();
+    work.repeat(None, said(2), true).unwrap();
+    work.commit().await.unwrap();
+    assert_eq!(bench.rows().await, (2, 0));
+
+    let relay = Relay::start(&bench.outbox, &bench.bus);
+    bench.drained().await;
+    relay.stop().await;
+    let accepted = bench.state.lock().unwrap().accepted.clone();
+    let seen: Vec<_> = accepted.iter().map(|event| (event.id, event.asks)).collect();
+    assert_eq!(seen, [(event_id(id, 1), false), (event_id(id, 2), true)]);
+}
+
+/// A migration adds columns while the build before it still runs. On PostgreSQL a prepared `SELECT *` fails from then on,
+/// on every connection that has it.
+#[tokio::test]
+async fn windows_go_on_leaving_when_a_newer_build_adds_a_column() {
+    let bench = Bench::new(&[]).await;
+    let relay_one = || async {
+        bench.publish(Uuid::now_v7(), 1).await;
+        Relay::once(&bench.outbox, bench.bus.publisher()).await.unwrap();
+    };
+    relay_one().await;
+    let db = bench.database.connection();
+    db.execute_unprepared("ALTER TABLE outbox ADD COLUMN of_tomorrow INTEGER NULL").await.unwrap();
+    relay_one().await;
+    assert_eq!(bench.rows().await, (0, 0));
 }

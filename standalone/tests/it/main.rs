@@ -7,5 +7,7 @@ mod least_privilege;
 mod live;
 mod outages;
 mod process;
+mod reconciling;
 mod saga_model;
+mod saga_stores;
 mod tls;

@@ -142,6 +142,11 @@ fn a_number_twice() {
 }
 
 #[test]
+fn a_message_that_deviates() {
+    notices(&["I11"], |world| world.published.deviating.push("order.created: no id".into()));
+}
+
+#[test]
 fn a_promise_that_was_not_kept() {
     notices(&["A1"], |world| world.there.invoices[0].status = "issued".into());
     notices(&["A2"], |world| world.book.enter(Line::Canceled { order: ORDER }));

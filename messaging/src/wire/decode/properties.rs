@@ -1,10 +1,13 @@
 //! Bytes and headers of any kind: `decode` never panics, and what it accepts is an event that travels on unchanged.
 //!
-//! Most headers are right, or else hardly a message would get past the first of them. A case that fails is
-//! kept in `proptest-regressions/`: commit it.
+//! Here from parts, most of them right, or else hardly a message would get past the first of them; in [`damage`] from
+//! a message of ours that was damaged, which comes further. A case that fails is kept in `proptest-regressions/`:
+//! commit it.
+
+mod damage;
 
 use contracts::topology::QUEUES;
-use lapin::types::{FieldArray, LongString};
+use lapin::types::{ByteArray, DecimalValue, FieldArray, LongString};
 use proptest::{collection::vec, option, prelude::*, sample::select, strategy::ValueTree};
 
 use super::*;
@@ -74,10 +77,31 @@ fn any_value() -> impl Strategy<Value = AMQPValue> {
         vec(any::<u8>(), 0..40).prop_map(|bytes| AMQPValue::LongString(LongString::from(bytes))),
         any::<i64>().prop_map(AMQPValue::LongLongInt),
         any::<f64>().prop_map(AMQPValue::Double),
+        any::<bool>().prop_map(AMQPValue::Boolean),
+        any::<i8>().prop_map(AMQPValue::ShortShortInt),
+        any::<u8>().prop_map(AMQPValue::ShortShortUInt),
+        any::<i16>().prop_map(AMQPValue::ShortInt),
+        any::<u16>().prop_map(AMQPValue::ShortUInt),
+        any::<i32>().prop_map(AMQPValue::LongInt),
+        any::<u32>().prop_map(AMQPValue::LongUInt),
+        any::<f32>().prop_map(AMQPValue::Float),
+        any::<(u8, u32)>().prop_map(|(scale, value)| AMQPValue::DecimalValue(DecimalValue { scale, value })),
+        any::<u64>().prop_map(AMQPValue::Timestamp),
+        vec(any::<u8>(), 0..40).prop_map(|bytes| AMQPValue::ByteArray(ByteArray::from(bytes))),
         Just(AMQPValue::Void),
-        Just(AMQPValue::FieldArray(FieldArray::default())),
-        Just(AMQPValue::FieldTable(FieldTable::default())),
     ]
+    .prop_recursive(6, 32, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(|values| AMQPValue::FieldArray(FieldArray::from(values))),
+            vec((short_text(), inner), 0..4).prop_map(|entries| {
+                let mut table = FieldTable::default();
+                for (name, value) in entries {
+                    table.insert(name, value);
+                }
+                AMQPValue::FieldTable(table)
+            }),
+        ]
+    })
 }
 
 fn headers() -> impl Strategy<Value = FieldTable> {

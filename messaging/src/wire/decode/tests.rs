@@ -17,6 +17,7 @@ fn envelope(event_type: EventType, aggregate_id: Uuid) -> EventEnvelope {
         order_id: ORDER,
         occurred_at: "2026-11-21T04:05:06.789Z".parse().unwrap(),
         trace_context: TraceContext { traceparent: Some(TRACEPARENT.into()), tracestate: Some("vendor=1".into()) },
+        asks: false,
         body: Bytes::from_static(b"\x00 any bytes \xff"),
     }
 }
@@ -46,9 +47,11 @@ fn what_was_encoded_comes_back_the_same() {
         (&INVOICES_ORDER_CANCELED, EventType::OrderCanceled, ORDER),
         (&ORDERS_INVOICE_EVENTS, EventType::InvoicePaid, INVOICE),
     ] {
-        let event = envelope(event_type, aggregate_id);
-        let decoded = decode(queue, event_type.as_str(), &encode(&event), event.body.clone());
-        assert_eq!(decoded, Ok(event));
+        for asks in [false, true] {
+            let event = EventEnvelope { asks, ..envelope(event_type, aggregate_id) };
+            let decoded = decode(queue, event_type.as_str(), &encode(&event), event.body.clone());
+            assert_eq!(decoded, Ok(event));
+        }
     }
 }
 
@@ -68,6 +71,7 @@ fn a_bare_body_gets_the_metadata_that_our_relay_would_have_given() {
             order_id: ORDER,
             occurred_at: event.occurred_at,
             trace_context: TraceContext::default(),
+            asks: false,
             body: body(),
         }
     );
