@@ -172,8 +172,12 @@ impl InvoiceService {
         work.commit().await
     }
 
-    /// Asks the orders service again for the content of tombstones that should have it: a batch in one transaction.
-    pub(crate) async fn reconcile(&self) -> Result<reconciler::Pass, DbErr> {
+    /// Asks the orders service again for the content of tombstones that should have it: a batch in one transaction. What
+    /// a running [`Reconciler`](outbox::Reconciler) does again and again, for those who decide themselves when.
+    ///
+    /// # Errors
+    /// A failure of the database: nothing was asked.
+    pub async fn reconcile(&self) -> Result<reconciler::Pass, DbErr> {
         let mut work = self.outbox.begin().await?;
         let now = contracts::now();
         let mut due = entity::lock_due(work.db(), reconciler::BATCH).await?;

@@ -196,11 +196,15 @@ impl OrderService {
         Ok(unknown)
     }
 
-    /// Asks the invoices service again about orders whose answer is due: a batch in one transaction.
+    /// Asks the invoices service again about orders whose answer is due: a batch in one transaction. What a running
+    /// [`Reconciler`](outbox::Reconciler) does again and again, for those who decide themselves when.
     ///
     /// An older build, which runs beside this one for a while, settles orders and leaves the time to ask where it was:
     /// that is made up for here.
-    pub(crate) async fn reconcile(&self) -> Result<reconciler::Pass, DbErr> {
+    ///
+    /// # Errors
+    /// A failure of the database: nothing was asked.
+    pub async fn reconcile(&self) -> Result<reconciler::Pass, DbErr> {
         let mut work = self.outbox.begin().await?;
         let now = contracts::now();
         let mut due = entity::lock_due(work.db(), reconciler::BATCH).await?;

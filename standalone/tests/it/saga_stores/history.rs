@@ -10,7 +10,7 @@ use proptest_state_machine::ReferenceStateMachine;
 
 use super::{
     model::Model,
-    steps::{Action, Asked, Fact, LIMIT, Label, NOBODYS, Side, Step},
+    steps::{Action, Asked, Fact, LIMIT, Label, Message, NOBODYS, Side, Step},
 };
 
 /// The most orders in a history. A relay on PostgreSQL takes eight lanes at once, and an order has one: so its window
@@ -40,6 +40,7 @@ impl ReferenceStateMachine for Histories {
             2 => relay(model).prop_map(|(side, _)| Step::Relay(side, vec![])),
             1 => relay(model).prop_map(|(side, lost)| Step::Relay(side, lost)),
             1 => relay(model).prop_map(|(side, lost)| Step::RelayDies(side, lost)),
+            2 => relay(model).prop_map(|(side, lost)| Step::Vanish(side, lost)),
         ]
         .boxed()
     }
@@ -54,6 +55,7 @@ fn action(model: &Model) -> BoxedStrategy<Action> {
     let mut actions = vec![
         (2, label.clone().prop_map(Action::Cancel).boxed()),
         (2, label.prop_map(Action::Pay).boxed()),
+        (2, select(Side::BOTH.to_vec()).prop_map(Action::Reconcile).boxed()),
         (if model.network.is_empty() { 1 } else { 6 }, batch(model).prop_map(Action::Deliver).boxed()),
     ];
     if model.asked < ORDERS {
@@ -66,6 +68,8 @@ fn action(model: &Model) -> BoxedStrategy<Action> {
 fn together((one, other): (Action, Action)) -> Step {
     let other = match (&one, other) {
         (Action::Place(Label(first), _), Action::Place(_, asked)) => Action::Place(Label(first + 1), asked),
+        // How two passes of one service share what is due is the business of their locks.
+        (Action::Reconcile(side), Action::Reconcile(_)) => Action::Reconcile(side.other()),
         (_, other) => other,
     };
     Step::Together(one, other)
@@ -89,18 +93,18 @@ fn label(model: &Model) -> BoxedStrategy<Label> {
 }
 
 /// Some messages of one queue in any order, old ones among them, now and then one of them twice.
-fn batch(model: &Model) -> BoxedStrategy<Vec<Fact>> {
-    let queues = QUEUES.map(|queue| -> Vec<Fact> {
-        model.network.keys().filter(|fact| fact.queue().is_some_and(|of| of == queue)).copied().collect()
+fn batch(model: &Model) -> BoxedStrategy<Vec<Message>> {
+    let queues = QUEUES.map(|queue| -> Vec<Message> {
+        model.network.keys().filter(|message| message.queue().is_some_and(|of| of == queue)).copied().collect()
     });
-    let queues: Vec<Vec<Fact>> = queues.into_iter().filter(|facts| !facts.is_empty()).collect();
+    let queues: Vec<Vec<Message>> = queues.into_iter().filter(|messages| !messages.is_empty()).collect();
     if queues.is_empty() {
         return Just(vec![]).boxed();
     }
     select(queues)
-        .prop_flat_map(|facts| {
-            let again = prop::option::weighted(0.2, select(facts.clone()));
-            (subsequence(facts.clone(), 1..=facts.len()).prop_shuffle(), again)
+        .prop_flat_map(|messages| {
+            let again = prop::option::weighted(0.2, select(messages.clone()));
+            (subsequence(messages.clone(), 1..=messages.len()).prop_shuffle(), again)
         })
         .prop_map(|(mut batch, again)| {
             batch.extend(again);
@@ -111,7 +115,7 @@ fn batch(model: &Model) -> BoxedStrategy<Vec<Fact>> {
 
 /// One of the outboxes, if possible one with something in it, and some of what is in it.
 fn relay(model: &Model) -> impl Strategy<Value = (Side, Vec<Fact>)> + use<> {
-    let windows = [Side::Orders, Side::Invoices].map(|side| -> (Side, Vec<Fact>) {
+    let windows = Side::BOTH.map(|side| -> (Side, Vec<Fact>) {
         (side, model.rows.outbox.keys().filter(|fact| fact.side() == side).copied().collect())
     });
     let full: Vec<_> = windows.iter().filter(|(_, window)| !window.is_empty()).cloned().collect();

@@ -8,7 +8,7 @@ use orders::order::OrderStatus;
 
 use super::{
     model::{QUIESCENT, Rows},
-    steps::{Fact, Label},
+    steps::{Fact, Label, Step},
     system::Run,
 };
 
@@ -88,7 +88,25 @@ pub(super) fn told_one_story(rows: &Rows, run: &Run<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// When everything was delivered.
+/// Nothing is said again without a question, and no question with an answer.
+pub(super) fn spoke_when_asked(
+    (before, after): (&Rows, &Rows),
+    step: &Step,
+    told: &BTreeSet<Fact>,
+) -> Result<(), String> {
+    if step.reconciles() {
+        return Ok(());
+    }
+    let asked = step.deliveries().into_iter().filter(|message| message.asks);
+    let asked: BTreeSet<Label> = asked.map(|message| message.fact.order).collect();
+    for (fact, waiting) in after.outbox.iter().filter(|(fact, _)| !before.outbox.contains_key(fact)) {
+        ensure!(!waiting.asks, "{fact:?} asks, and no reconciler does");
+        ensure!(!told.contains(fact) || asked.contains(&fact.order), "{fact:?} is said again, and nobody asked");
+    }
+    Ok(())
+}
+
+/// When everything was delivered, and no question changes anything any more.
 pub(super) fn settled(rows: &Rows, run: &Run<'_>) -> Result<(), String> {
     ensure!(rows.outbox.is_empty(), "these still wait: {:?}", rows.outbox);
     ensure!(run.promised.keys().all(|label| rows.orders.contains_key(label)), "an order that was answered is gone");

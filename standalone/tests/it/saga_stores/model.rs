@@ -18,7 +18,10 @@ use orders::{
     saga::{self as orders_saga, Input as OrdersInput, State as OrderState},
 };
 
-use super::steps::{Action, Answer, Asked, Fact, LIMIT, Label, Side, Step};
+use super::{
+    asking::is_settled,
+    steps::{Action, Answer, Asked, Fact, LIMIT, Label, Message, Side, Step},
+};
 
 /// Whether a message still has to be delivered, or may only come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub(super) struct OrderRow {
     pub(super) amount: i32,
     pub(super) customer: String,
     pub(super) history: BTreeSet<EventType>,
+    /// It will be asked after.
+    pub(super) waits: bool,
 }
 
 /// An invoice as the invoices service stores it.
@@ -45,6 +50,15 @@ pub(super) struct InvoiceRow {
     pub(super) version: i64,
     /// Amount and customer; a tombstone has none.
     pub(super) content: Option<(i32, String)>,
+    /// Its content will be asked for.
+    pub(super) waits: bool,
+}
+
+/// An event in an outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) number: i64,
+    pub(super) asks: bool,
 }
 
 /// Both databases.
@@ -52,8 +66,8 @@ pub(super) struct InvoiceRow {
 pub(super) struct Rows {
     pub(super) orders: BTreeMap<Label, OrderRow>,
     pub(super) invoices: BTreeMap<Label, InvoiceRow>,
-    /// The events that wait, with their numbers.
-    pub(super) outbox: BTreeMap<Fact, i64>,
+    /// The events that wait for the bus.
+    pub(super) outbox: BTreeMap<Fact, Waiting>,
     /// Which order each idempotency key made.
     pub(super) keys: BTreeMap<String, Label>,
 }
@@ -88,7 +102,7 @@ impl Rows {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Model {
     pub(super) rows: Rows,
-    pub(super) network: BTreeMap<Fact, Standing>,
+    pub(super) network: BTreeMap<Message, Standing>,
     /// How many orders were asked for.
     pub(super) asked: usize,
 }
@@ -96,35 +110,55 @@ pub(super) struct Model {
 impl Model {
     /// Every way a step may end, with what its callers learn.
     pub(super) fn outcomes(&self, step: &Step) -> Vec<(Self, Vec<Answer>)> {
+        let none = BTreeSet::new();
         let after = |actions: &[&Action]| {
             let mut model = self.clone();
-            let answers = actions.iter().map(|action| model.act(action, true)).collect();
+            let answers = actions.iter().map(|action| model.act(action, true, &none)).collect();
             (model, answers)
         };
         match step {
             Step::Do(action) => vec![after(&[action])],
             Step::Unacknowledged(batch) => {
                 let mut model = self.clone();
-                let answer = model.act(&Action::Deliver(batch.clone()), false);
+                let answer = model.act(&Action::Deliver(batch.clone()), false, &none);
                 vec![(model, vec![answer])]
             }
             Step::CutOff(action, _) => {
                 // It came to its end before it was cut off; or its answer was lost, with or without its commit.
                 let whole = after(&[action]);
                 let mut committed = self.clone();
-                committed.act(action, false);
+                committed.act(action, false, &none);
                 let mut nothing = self.clone();
                 nothing.note(action);
                 vec![whole, (committed, vec![]), (nothing, vec![])]
             }
             Step::Together(one, other) => {
-                let (first, answers) = after(&[one, other]);
-                let (second, mut swapped) = after(&[other, one]);
-                swapped.reverse();
-                vec![(first, answers), (second, swapped)]
+                let one_by_one = |first: &Action, second: &Action, passed_over: &BTreeSet<Label>| {
+                    let mut model = self.clone();
+                    let answers = [first, second].map(|action| model.act(action, true, passed_over));
+                    (model, answers)
+                };
+                let mut outcomes = Vec::new();
+                for passed_over in self.passed_over(one, other) {
+                    let (model, answers) = one_by_one(one, other, &passed_over);
+                    outcomes.push((model, answers.to_vec()));
+                    let (model, [second, first]) = one_by_one(other, one, &passed_over);
+                    outcomes.push((model, vec![first, second]));
+                }
+                outcomes
             }
             Step::Relay(side, lost) => vec![self.relay(*side, lost, true)],
             Step::RelayDies(side, lost) => vec![self.relay(*side, lost, false)],
+            Step::Vanish(side, lost) => {
+                let (model, answers) = self.relay(*side, &[], true);
+                let arrives = |message: &Message| self.network.contains_key(message) || !lost.contains(&message.fact);
+                let network = model.network.iter().map(|(message, standing)| match self.network.get(message) {
+                    Some(before) if lost.contains(&message.fact) => (*message, *before),
+                    _ => (*message, *standing),
+                });
+                let network = network.filter(|(message, _)| arrives(message)).collect();
+                vec![(Self { network, ..model }, answers)]
+            }
         }
     }
 
@@ -142,7 +176,8 @@ impl Model {
         }
     }
 
-    fn act(&mut self, action: &Action, acknowledged: bool) -> Answer {
+    /// `passed_over` is what a reconciler does not see, because another transaction has it in hand.
+    fn act(&mut self, action: &Action, acknowledged: bool, passed_over: &BTreeSet<Label>) -> Answer {
         self.note(action);
         match action {
             Action::Place(label, asked) => self.place(*label, *asked),
@@ -164,20 +199,22 @@ impl Model {
                 }
             }
             Action::Deliver(batch) => {
-                for fact in self.there(batch) {
-                    self.deliver(fact);
+                let batch = self.there(batch);
+                for message in &batch {
                     if acknowledged {
-                        self.network.insert(fact, Standing::Acknowledged);
+                        self.network.insert(*message, Standing::Acknowledged);
                     }
                 }
+                self.deliver(&batch);
                 Answer::Processed
             }
+            Action::Reconcile(side) => Answer::Asked(self.reconcile(*side, passed_over)),
         }
     }
 
     /// Those of a batch that were published: of a history that was shortened, not all may have been.
-    pub(super) fn there(&self, batch: &[Fact]) -> Vec<Fact> {
-        batch.iter().filter(|fact| self.network.contains_key(fact)).copied().collect()
+    pub(super) fn there(&self, batch: &[Message]) -> Vec<Message> {
+        batch.iter().filter(|message| self.network.contains_key(message)).copied().collect()
     }
 
     fn place(&mut self, label: Label, asked: Asked) -> Answer {
@@ -196,13 +233,24 @@ impl Model {
             amount: asked.amount,
             customer: asked.customer.to_owned(),
             history: BTreeSet::from([EventType::OrderCreated]),
+            waits: true,
         };
         self.rows.orders.insert(label, row);
-        self.rows.outbox.insert(Fact { order: label, event: EventType::OrderCreated }, 1);
+        self.tell(label, EventType::OrderCreated, 1);
         Answer::Placed { order: label, replayed: false }
     }
 
-    fn deliver(&mut self, fact: Fact) {
+    fn deliver(&mut self, batch: &[Message]) {
+        let before = self.rows.clone();
+        for message in batch {
+            self.hear(message.fact);
+        }
+        for message in batch.iter().filter(|message| message.asks) {
+            self.answer(message.fact, &before);
+        }
+    }
+
+    fn hear(&mut self, fact: Fact) {
         let said = match fact.event {
             EventType::OrderCreated => {
                 let allowed = self.rows.orders[&fact.order].amount <= LIMIT;
@@ -227,10 +275,12 @@ impl Model {
         let (after, emitted) = orders_saga::step(row.state, input);
         row.version += i64::from(after != row.state);
         row.state = after;
+        row.waits = !is_settled(after);
         if let Some(event) = emitted {
             row.event_no += 1;
             row.history.insert(event);
-            self.rows.outbox.insert(Fact { order: label, event }, row.event_no);
+            let number = row.event_no;
+            self.tell(label, event, number);
         }
     }
 
@@ -243,31 +293,38 @@ impl Model {
         let order = &self.rows.orders[&label];
         let content = matches!(after, InvoiceState::Present(_)).then(|| (order.amount, order.customer.clone()));
         let version = self.rows.invoices.get(&label).map_or(0, |row| row.version) + i64::from(emitted.is_some());
-        self.rows.invoices.insert(label, InvoiceRow { state: after, version, content });
+        let waits = content.is_none();
+        self.rows.invoices.insert(label, InvoiceRow { state: after, version, content, waits });
         if let Some(event) = emitted {
-            self.rows.outbox.insert(Fact { order: label, event }, version);
+            self.tell(label, event, version);
         }
+    }
+
+    fn tell(&mut self, order: Label, event: EventType, number: i64) {
+        self.rows.outbox.insert(Fact { order, event }, Waiting { number, asks: false });
     }
 
     fn relay(&self, side: Side, lost: &[Fact], settled: bool) -> (Self, Vec<Answer>) {
         let mut model = self.clone();
         let window: Vec<Fact> = self.rows.outbox.keys().filter(|fact| fact.side() == side).copied().collect();
-        let arrived: BTreeSet<Fact> = window.into_iter().filter(|fact| !lost.contains(fact)).collect();
-        for &fact in &arrived {
+        let mut arrived = BTreeSet::new();
+        for fact in window.into_iter().filter(|fact| !lost.contains(fact)) {
+            let message = Message { fact, asks: self.rows.outbox[&fact].asks };
             let standing = if fact.queue().is_some() { Standing::Pending } else { Standing::Acknowledged };
-            model.network.insert(fact, standing);
+            model.network.insert(message, standing);
             if settled {
                 model.rows.outbox.remove(&fact);
             }
+            arrived.insert(message);
         }
         (model, vec![Answer::Published(arrived)])
     }
 
     /// What the network still owes to a queue.
-    pub(super) fn pending(&self, queue: &topology::Queue) -> Vec<Fact> {
-        let of_queue = |fact: &Fact| fact.queue().is_some_and(|of| of == queue);
+    pub(super) fn pending(&self, queue: &topology::Queue) -> Vec<Message> {
+        let of_queue = |message: &Message| message.queue().is_some_and(|of| of == queue);
         let pending = self.network.iter().filter(|(_, standing)| **standing == Standing::Pending);
-        pending.map(|(fact, _)| *fact).filter(of_queue).collect()
+        pending.map(|(message, _)| *message).filter(of_queue).collect()
     }
 }
 

@@ -8,11 +8,11 @@ use orders::{
     order::{InvoiceStatus, OrderStatus},
     saga::State as OrderState,
 };
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, TryGetable};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, TryGetable, prelude::DateTimeUtc};
 use uuid::Uuid;
 
 use super::{
-    model::{InvoiceRow, OrderRow, Rows},
+    model::{InvoiceRow, OrderRow, Rows, Waiting},
     steps::{Fact, Label, Side},
     system::System,
 };
@@ -28,7 +28,7 @@ pub(super) async fn read(system: &System, labels: &BTreeMap<Uuid, Label>) -> Res
     for row in query(
         system,
         Side::Orders,
-        "SELECT id, customer_id, amount, status, invoice_status, version, event_no FROM orders",
+        "SELECT id, customer_id, amount, status, invoice_status, version, event_no, reconcile_at FROM orders",
     )
     .await?
     {
@@ -42,6 +42,7 @@ pub(super) async fn read(system: &System, labels: &BTreeMap<Uuid, Label>) -> Res
             amount: get(&row, "amount")?,
             customer: get(&row, "customer_id")?,
             history: Default::default(),
+            waits: get::<Option<DateTimeUtc>>(&row, "reconcile_at")?.is_some(),
         };
         rows.orders.insert(label(get(&row, "id")?)?, order);
     }
@@ -53,8 +54,12 @@ pub(super) async fn read(system: &System, labels: &BTreeMap<Uuid, Label>) -> Res
     for row in query(system, Side::Orders, "SELECT key, order_id FROM idempotency").await? {
         rows.keys.insert(get(&row, "key")?, label(get(&row, "order_id")?)?);
     }
-    for row in
-        query(system, Side::Invoices, "SELECT order_id, customer_id, amount, status, version FROM invoices").await?
+    for row in query(
+        system,
+        Side::Invoices,
+        "SELECT order_id, customer_id, amount, status, version, reconcile_at FROM invoices",
+    )
+    .await?
     {
         let amount = get::<Option<i32>>(&row, "amount")?;
         let content = amount.zip(get::<Option<String>>(&row, "customer_id")?);
@@ -64,19 +69,21 @@ pub(super) async fn read(system: &System, labels: &BTreeMap<Uuid, Label>) -> Res
             None if status == Settled::Voided => InvoiceState::Tombstone,
             None => return Err(format!("an invoice without content that is {status:?}")),
         };
-        let invoice = InvoiceRow { state, version: get(&row, "version")?, content };
+        let waits = get::<Option<DateTimeUtc>>(&row, "reconcile_at")?.is_some();
+        let invoice = InvoiceRow { state, version: get(&row, "version")?, content, waits };
         let order = label(get(&row, "order_id")?)?;
         if rows.invoices.insert(order, invoice).is_some() {
             return Err(format!("two invoices for {order:?}"));
         }
     }
-    for side in [Side::Orders, Side::Invoices] {
-        for row in query(system, side, "SELECT order_id, event_type, event_no, parked_at FROM outbox").await? {
+    for side in Side::BOTH {
+        for row in query(system, side, "SELECT order_id, event_type, event_no, asks, parked_at FROM outbox").await? {
             let fact = Fact { order: label(get(&row, "order_id")?)?, event: event_type(&row)? };
-            if fact.side() != side || rows.outbox.insert(fact, get(&row, "event_no")?).is_some() {
+            let waiting = Waiting { number: get(&row, "event_no")?, asks: get(&row, "asks")? };
+            if fact.side() != side || rows.outbox.insert(fact, waiting).is_some() {
                 return Err(format!("{fact:?} is told twice, or by the wrong service"));
             }
-            if get::<Option<sea_orm::prelude::DateTimeUtc>>(&row, "parked_at")?.is_some() {
+            if get::<Option<DateTimeUtc>>(&row, "parked_at")?.is_some() {
                 return Err(format!("{fact:?} was parked"));
             }
         }

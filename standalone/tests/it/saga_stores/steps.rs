@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use contracts::{EventType, topology};
+use outbox::reconciler::Pass;
 
 /// The largest amount that is invoiced.
 pub(super) const LIMIT: i32 = 1000;
@@ -51,11 +52,42 @@ impl Fact {
     }
 }
 
+/// What tells of a fact, as news or again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Message {
+    pub(super) fact: Fact,
+    /// It asks the receiver for its side of the story.
+    pub(super) asks: bool,
+}
+
+impl Message {
+    pub(super) fn queue(self) -> Option<&'static topology::Queue> {
+        self.fact.queue()
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}{}", self.fact, if self.asks { "?" } else { "" })
+    }
+}
+
 /// A service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Side {
     Orders,
     Invoices,
+}
+
+impl Side {
+    pub(super) const BOTH: [Self; 2] = [Self::Orders, Self::Invoices];
+
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Orders => Self::Invoices,
+            Self::Invoices => Self::Orders,
+        }
+    }
 }
 
 /// A request to place an order.
@@ -73,7 +105,9 @@ pub(super) enum Action {
     Cancel(Label),
     Pay(Label),
     /// A batch of one queue, in this order. What was published at any time may come, and come again.
-    Deliver(Vec<Fact>),
+    Deliver(Vec<Message>),
+    /// A pass of a reconciler: everything that waits is due.
+    Reconcile(Side),
 }
 
 /// One thing that happens to the system.
@@ -82,15 +116,42 @@ pub(super) enum Step {
     /// A request, answered; or a batch, committed and acknowledged.
     Do(Action),
     /// A batch that is committed, and whose acknowledgement is lost: it will come again.
-    Unacknowledged(Vec<Fact>),
+    Unacknowledged(Vec<Message>),
     /// The process dies, or the client goes away, when the transaction has come so far: a number of polls.
     CutOff(Action, usize),
     /// Two at the same time.
     Together(Action, Action),
     /// A window of an outbox leaves; these of it are refused by the bus and stay.
     Relay(Side, Vec<Fact>),
+    /// A window of an outbox leaves, the bus confirms all of it, and these are never delivered.
+    Vanish(Side, Vec<Fact>),
     /// The relay dies after publishing, and before deleting anything; these of its window had not left yet.
     RelayDies(Side, Vec<Fact>),
+}
+
+impl Step {
+    /// The transactions of the step.
+    pub(super) fn actions(&self) -> Vec<&Action> {
+        match self {
+            Self::Do(action) | Self::CutOff(action, _) => vec![action],
+            Self::Together(one, other) => vec![one, other],
+            Self::Unacknowledged(_) | Self::Relay(..) | Self::Vanish(..) | Self::RelayDies(..) => vec![],
+        }
+    }
+
+    /// What it delivers.
+    pub(super) fn deliveries(&self) -> Vec<Message> {
+        let of_action = |action: &Action| if let Action::Deliver(batch) = action { batch.clone() } else { vec![] };
+        match self {
+            Self::Unacknowledged(batch) => batch.clone(),
+            _ => self.actions().into_iter().flat_map(of_action).collect(),
+        }
+    }
+
+    /// Whether it has a pass of a reconciler in it.
+    pub(super) fn reconciles(&self) -> bool {
+        self.actions().iter().any(|action| matches!(action, Action::Reconcile(_)))
+    }
 }
 
 /// What the caller of a step learns.
@@ -103,5 +164,6 @@ pub(super) enum Answer {
     Paid,
     NotPayable,
     Processed,
-    Published(BTreeSet<Fact>),
+    Published(BTreeSet<Message>),
+    Asked(Pass),
 }

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use contracts::{Amount, EventEnvelope};
@@ -27,13 +28,16 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
-    steps::{Action, Answer, Asked, Fact, LIMIT, Label, Side, Step},
+    steps::{Action, Answer, Asked, Fact, LIMIT, Label, Message, Side, Step},
     wire::{Published, Wire, cut_off},
 };
 
 /// The tables of both databases, those first that refer to others.
 const TABLES: [(Side, &[&str]); 2] =
     [(Side::Orders, &["order_history", "idempotency", "outbox", "orders"]), (Side::Invoices, &["outbox", "invoices"])];
+
+/// What waits is due at once.
+const NONE: Patience = Patience::new(Duration::ZERO);
 
 /// Both services. One history after another runs on them.
 pub(super) struct System {
@@ -54,8 +58,8 @@ impl System {
             (Side::Orders, Outbox::new(orders_db.connection().clone(), orders::NAME)),
             (Side::Invoices, Outbox::new(invoices_db.connection().clone(), invoices::NAME)),
         ]);
-        let orders = OrderService::new(outboxes[&Side::Orders].clone(), None, Patience::default());
-        let invoices = InvoiceService::new(outboxes[&Side::Invoices].clone(), limit, Patience::default());
+        let orders = OrderService::new(outboxes[&Side::Orders].clone(), None, NONE);
+        let invoices = InvoiceService::new(outboxes[&Side::Invoices].clone(), limit, NONE);
         let handlers = orders::consumers(orders.clone()).into_iter().chain(invoices::consumers(invoices.clone()));
         let handlers = handlers.map(|(queue, handler)| (queue.name, handler)).collect();
         Self { orders_db, invoices_db, outboxes, orders, invoices, handlers }
@@ -98,11 +102,15 @@ pub(super) struct Run<'a> {
     pub(super) labels: BTreeMap<Uuid, Label>,
     /// The orders that clients were answered with, and the keys they gave.
     pub(super) promised: BTreeMap<Label, Option<&'static str>>,
-    /// Everything that ever left an outbox.
+    /// Everything that ever left an outbox, as it was when it did first.
     pub(super) published: BTreeMap<Fact, EventEnvelope>,
     /// How many deliveries were of something that had been delivered already.
     pub(super) redelivered: usize,
-    delivered: BTreeSet<Fact>,
+    /// How many messages the bus has lost.
+    pub(super) vanished: usize,
+    /// What the bus has, and keeps for ever.
+    arrived: BTreeSet<Message>,
+    delivered: BTreeSet<Message>,
 }
 
 impl<'a> Run<'a> {
@@ -114,6 +122,8 @@ impl<'a> Run<'a> {
             promised: BTreeMap::new(),
             published: BTreeMap::new(),
             redelivered: 0,
+            vanished: 0,
+            arrived: BTreeSet::new(),
             delivered: BTreeSet::new(),
         }
     }
@@ -123,6 +133,14 @@ impl<'a> Run<'a> {
     /// # Errors
     /// What no caller should ever see.
     pub(super) async fn perform(&mut self, step: &Step) -> Result<Vec<Answer>, String> {
+        let answers = self.take(step).await?;
+        if step.reconciles() {
+            self.wait_for_reconcilers().await?;
+        }
+        Ok(answers)
+    }
+
+    async fn take(&mut self, step: &Step) -> Result<Vec<Answer>, String> {
         match step {
             Step::Do(action) => {
                 let raw = self.act(action).await?;
@@ -154,16 +172,29 @@ impl<'a> Run<'a> {
                 }
                 Ok(vec![self.learn(one, first), self.learn(other, second)])
             }
-            Step::Relay(side, lost) => self.relay(*side, lost, false).await,
-            Step::RelayDies(side, lost) => self.relay(*side, lost, true).await,
+            Step::Relay(side, lost) => self.relay(*side, lost, false, &[]).await,
+            Step::RelayDies(side, lost) => self.relay(*side, lost, true, &[]).await,
+            Step::Vanish(side, lost) => self.relay(*side, &[], false, lost).await,
         }
     }
 
-    /// What was published of a batch, as the bus would deliver it.
-    fn deliveries(&self, batch: &[Fact]) -> Vec<Delivery> {
-        let there = batch.iter().filter_map(|fact| Some((fact, self.published.get(fact)?)));
+    /// What was asked after is asked after again after a pause, which is over now.
+    async fn wait_for_reconcilers(&self) -> Result<(), String> {
+        for (side, table) in [(Side::Orders, "orders"), (Side::Invoices, "invoices")] {
+            let due = format!("UPDATE {table} SET reconcile_at = created_at WHERE reconcile_at IS NOT NULL");
+            self.system.db(side).execute_unprepared(&due).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// What arrived of a batch, as the bus would deliver it.
+    fn deliveries(&self, batch: &[Message]) -> Vec<Delivery> {
+        let there = batch.iter().filter(|message| self.arrived.contains(message));
         there
-            .map(|(fact, event)| Delivery { event: event.clone(), redelivered: self.delivered.contains(fact) })
+            .map(|message| Delivery {
+                event: EventEnvelope { asks: message.asks, ..self.published[&message.fact].clone() },
+                redelivered: self.delivered.contains(message),
+            })
             .collect()
     }
 
@@ -201,7 +232,7 @@ impl<'a> Run<'a> {
             }
             Action::Deliver(batch) => {
                 let deliveries = self.deliveries(batch);
-                let Some(queue) = batch.first().and_then(|fact| fact.queue()) else {
+                let Some(queue) = batch.first().and_then(|message| message.queue()) else {
                     return Ok(Raw::Other(Answer::Processed));
                 };
                 let verdicts = handle(&self.system.handlers[queue.name], &deliveries).await?;
@@ -209,6 +240,13 @@ impl<'a> Run<'a> {
                     true => Ok(Raw::Other(Answer::Processed)),
                     false => Err(format!("the verdicts on {batch:?}: {verdicts:?}")),
                 }
+            }
+            Action::Reconcile(side) => {
+                let pass = match side {
+                    Side::Orders => self.system.orders.reconcile().await,
+                    Side::Invoices => self.system.invoices.reconcile().await,
+                };
+                pass.map(|pass| Raw::Other(Answer::Asked(pass))).map_err(|error| error.to_string())
             }
         }
     }
@@ -232,9 +270,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn note_delivered(&mut self, batch: &[Fact]) {
-        for fact in batch.iter().filter(|fact| self.published.contains_key(fact)) {
-            self.redelivered += usize::from(!self.delivered.insert(*fact));
+    fn note_delivered(&mut self, batch: &[Message]) {
+        for message in batch.iter().filter(|message| self.arrived.contains(message)) {
+            self.redelivered += usize::from(!self.delivered.insert(*message));
         }
     }
 
@@ -251,7 +289,14 @@ impl<'a> Run<'a> {
         super::rows::invoice_id(self.system, order).await
     }
 
-    async fn relay(&mut self, side: Side, lost: &[Fact], dies: bool) -> Result<Vec<Answer>, String> {
+    /// Has a window leave, of which `vanishing` is never delivered.
+    async fn relay(
+        &mut self,
+        side: Side,
+        lost: &[Fact],
+        dies: bool,
+        vanishing: &[Fact],
+    ) -> Result<Vec<Answer>, String> {
         let published = Published::default();
         let died = Arc::new(Notify::new());
         let wire = Wire {
@@ -273,15 +318,23 @@ impl<'a> Run<'a> {
         let due = "UPDATE outbox SET retry_at = NULL WHERE retry_at IS NOT NULL";
         self.system.db(side).execute_unprepared(due).await.map_err(|error| error.to_string())?;
 
-        let mut facts = BTreeSet::new();
+        let mut messages = BTreeSet::new();
         for (fact, event) in std::mem::take(&mut *published.lock().unwrap()) {
-            facts.insert(fact);
-            let first = self.published.entry(fact).or_insert_with(|| event.clone());
-            if *first != event {
-                return Err(format!("{fact:?} left again as something else: {event:?}, before {first:?}"));
+            let message = Message { fact, asks: event.asks };
+            messages.insert(message);
+            if vanishing.contains(&fact) {
+                self.vanished += 1;
+            } else {
+                self.arrived.insert(message);
+            }
+            let first = self.published.entry(fact).or_insert_with(|| EventEnvelope { asks: false, ..event.clone() });
+            // Whatever is said again is the same, but for the question.
+            let said = EventEnvelope { asks: false, ..event };
+            if *first != said {
+                return Err(format!("{fact:?} left again as something else: {said:?}, before {first:?}"));
             }
         }
-        Ok(vec![Answer::Published(facts)])
+        Ok(vec![Answer::Published(messages)])
     }
 }
 
