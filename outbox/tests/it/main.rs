@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use contracts::{EventEnvelope, OrderPaid, event_id, topology::Queue};
-use messaging::{BusStatus, EventBus, HandleError, Handler, Outcome, PublishError, Publisher, Subscription};
+use messaging::{BusStatus, EventBus, HandleError, Handler, Listener, Outcome, PublishError, Publisher, Subscription};
 use migration::Schema;
 use outbox::{DbFailure, Outbox, Relay, Said, parked};
 use sea_orm::{ConnectionTrait, Statement};
@@ -44,6 +44,10 @@ impl EventBus for ScriptedBus {
 
     fn subscribe(&self, _: &'static Queue, _: Arc<dyn Handler>) -> Subscription {
         unreachable!("the outbox consumes nothing")
+    }
+
+    fn listen(&self, _: Arc<dyn Listener>) -> Subscription {
+        unreachable!("the outbox listens to nothing")
     }
 
     fn status(&self) -> BusStatus {
