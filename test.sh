@@ -126,6 +126,7 @@ check_contracts() {
     step 'contracts: packages' install_contract_packages
     step 'contracts: composition' npm --prefix contracts run --silent test:composition
     step 'contracts: events' npm --prefix contracts run --silent test:asyncapi
+    step 'contracts: clients of the API' npm --prefix contracts run --silent test:clients
     if ensure_servers; then
         step 'contracts: a plain Node client' npm --prefix contracts run --silent test:amqplib
     else

@@ -4,7 +4,16 @@
 use std::time::Duration;
 
 use chassis::{listen::Listen, telemetry::TelemetryConfig};
+use clap::builder::TypedValueParser;
 use reqwest::Url;
+
+use crate::{live::LiveGauges, transport::Origins};
+
+/// Enough to keep a service busy, and few enough that one which is slow holds no more than that.
+const MAX_CALLS: usize = 256;
+
+/// What a moment's rush may bring.
+const MAX_WAITING: usize = 1024;
 
 /// The settings of the API.
 #[derive(Debug, clap::Args)]
@@ -29,6 +38,20 @@ pub struct Config {
     )]
     pub subgraph_timeout: Duration,
 
+    /// How many calls to one service may be on their way at the same time.
+    #[arg(
+        long = "subgraph-max-calls", env = "SUBGRAPH_MAX_CALLS", value_name = "SUBGRAPH_MAX_CALLS",
+        default_value_t = MAX_CALLS, value_parser = at_least_one()
+    )]
+    pub subgraph_max_calls: usize,
+
+    /// How many more may wait for their turn; what comes then is refused.
+    #[arg(
+        long = "subgraph-max-waiting", env = "SUBGRAPH_MAX_WAITING", value_name = "SUBGRAPH_MAX_WAITING",
+        default_value_t = MAX_WAITING, value_parser = at_least_one()
+    )]
+    pub subgraph_max_waiting: usize,
+
     /// How long a whole request may take, in milliseconds. Then it is answered with what has arrived.
     #[arg(
         long = "request-timeout-ms", env = "REQUEST_TIMEOUT_MS", value_name = "REQUEST_TIMEOUT_MS", default_value = "10000",
@@ -36,9 +59,71 @@ pub struct Config {
     )]
     pub request_timeout: Duration,
 
+    /// Live updates.
+    #[command(flatten)]
+    pub live: LiveConfig,
+
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
+}
+
+/// The limits of live updates, for each instance.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LiveConfig {
+    /// Origins whose pages may open WebSockets beside our own: https://shop.example,http://localhost:5173, or *.
+    #[arg(
+        long = "cors-origins",
+        env = "CORS_ORIGINS",
+        value_name = "CORS_ORIGINS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub origins: Origins,
+
+    /// How many WebSockets may be open.
+    #[arg(long = "ws-max-sockets", env = "WS_MAX_SOCKETS", value_name = "WS_MAX_SOCKETS", default_value_t = 10_000, value_parser = at_least_one())]
+    pub max_sockets: usize,
+
+    /// How many operations may run over one WebSocket.
+    #[arg(long = "ws-max-operations", env = "WS_MAX_OPERATIONS", value_name = "WS_MAX_OPERATIONS", default_value_t = 50, value_parser = at_least_one())]
+    pub max_operations: usize,
+
+    /// How large a message over a WebSocket may be, in bytes.
+    #[arg(long = "ws-max-message-bytes", env = "WS_MAX_MESSAGE_BYTES", value_name = "WS_MAX_MESSAGE_BYTES", default_value_t = 131_072, value_parser = at_least_one())]
+    pub max_message_bytes: usize,
+
+    /// How long a client may take to begin after it has opened a WebSocket, in milliseconds.
+    #[arg(
+        long = "ws-init-timeout-ms", env = "WS_INIT_TIMEOUT_MS", value_name = "WS_INIT_TIMEOUT_MS", default_value = "10000",
+        value_parser = milliseconds
+    )]
+    pub init_timeout: Duration,
+
+    /// How often a WebSocket is pinged, in milliseconds. One that says nothing from one ping to the next is closed.
+    #[arg(
+        long = "ws-ping-interval-ms", env = "WS_PING_INTERVAL_MS", value_name = "WS_PING_INTERVAL_MS", default_value = "15000",
+        value_parser = milliseconds
+    )]
+    pub ping_interval: Duration,
+
+    /// Counts what is open now.
+    #[arg(skip)]
+    pub gauges: LiveGauges,
+}
+
+impl Default for LiveConfig {
+    fn default() -> Self {
+        Self {
+            origins: Origins::These(Vec::new()),
+            max_sockets: 10_000,
+            max_operations: 50,
+            max_message_bytes: 128 * 1024,
+            init_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(15),
+            gauges: LiveGauges::default(),
+        }
+    }
 }
 
 impl Config {
@@ -49,7 +134,10 @@ impl Config {
             orders_url,
             invoices_url,
             subgraph_timeout: Duration::from_secs(2),
+            subgraph_max_calls: MAX_CALLS,
+            subgraph_max_waiting: MAX_WAITING,
             request_timeout: Duration::from_secs(10),
+            live: LiveConfig::default(),
             telemetry: TelemetryConfig::default(),
         }
     }
@@ -57,6 +145,11 @@ impl Config {
 
 /// Longer than any client waits.
 const MAX_MILLISECONDS: u64 = 60_000;
+
+/// Where none would mean that nothing works.
+fn at_least_one() -> impl clap::builder::TypedValueParser<Value = usize> {
+    clap::value_parser!(u32).range(1..).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
+}
 
 fn milliseconds(text: &str) -> Result<Duration, String> {
     match text.parse() {

@@ -6,9 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use async_graphql::{
-    Data, Executor, Name, PathSegment, Request, Response, Value, Variables,
-    parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition},
+    Data, Executor, Name, PathSegment, Request, Response, ServerError, Value, Variables,
+    parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
 };
+use chassis::graphql;
 use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     compose::{Composer, Subgraphs},
+    live::Live,
     overlap,
     schema::{ApiSchema, RequestState},
     selection::collect_fields,
@@ -27,39 +29,94 @@ use crate::{
 pub(crate) struct Entry {
     schema: ApiSchema,
     subgraphs: Arc<Subgraphs>,
+    live: Live,
     request_timeout: Duration,
 }
 
-impl Entry {
-    /// An entry to `schema`, which answers from `subgraphs`.
-    pub(crate) fn new(schema: ApiSchema, subgraphs: Arc<Subgraphs>, request_timeout: Duration) -> Self {
-        Self { schema, subgraphs, request_timeout }
+/// A request that may run.
+pub(crate) struct Admitted {
+    request: Request,
+    kind: OperationType,
+    /// The response keys of the root fields, in the order of the document.
+    keys: Vec<Name>,
+}
+
+impl Admitted {
+    /// What kind of operation it is.
+    pub(crate) fn kind(&self) -> OperationType {
+        self.kind
     }
 }
 
-impl Executor for Entry {
-    async fn execute(&self, mut request: Request) -> Response {
+impl Entry {
+    /// An entry to `schema`, which answers from `subgraphs`, and for live updates from `live`.
+    pub(crate) fn new(schema: ApiSchema, subgraphs: Arc<Subgraphs>, live: Live, request_timeout: Duration) -> Self {
+        Self { schema, subgraphs, live, request_timeout }
+    }
+
+    /// What every request passes first, over each transport.
+    ///
+    /// # Errors
+    /// The answer that says what is wrong: request errors, without data.
+    pub(crate) fn admit(&self, mut request: Request) -> Result<Admitted, Box<Response>> {
+        let refuse = |error: ServerError| Box::new(Response::from_errors(vec![error]));
         let name = request.operation_name.clone();
-        let mut keys = Vec::new();
-        if let Ok(document) = request.parsed_query()
-            && let Some(operation) = operation(document, name.as_deref())
-        {
-            if let Err(refusal) = overlap::check(operation, document) {
-                return Response::from_errors(vec![refusal]);
-            }
+        let document = request.parsed_query().map_err(|error| refuse(graphql::syntax_error(&error)))?;
+        let (mut kind, mut keys) = (OperationType::Query, Vec::new());
+        if let Some(operation) = operation(document, name.as_deref()) {
+            overlap::check(operation, document).map_err(refuse)?;
+            kind = operation.ty;
             keys = root_keys(operation, document);
             let defaults = defaults(operation);
             fill_in(&mut request.variables, defaults);
         }
+        if kind == OperationType::Subscription && keys.len() != 1 {
+            return Err(refuse(single_root_field()));
+        }
+        Ok(Admitted { request, kind, keys })
+    }
+
+    /// Runs a query or a mutation.
+    pub(crate) async fn run(&self, Admitted { request, keys, .. }: Admitted) -> Response {
         let compose = Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.request_timeout);
         let response = self.schema.execute(request.data(RequestState::new(compose))).await;
         complete(response, &keys)
     }
 
-    fn execute_stream(&self, request: Request, _session: Option<Arc<Data>>) -> BoxStream<'static, Response> {
-        let entry = self.clone();
-        stream::once(async move { entry.execute(request).await }).boxed()
+    /// Runs any operation: one answer of a query or a mutation, those of a subscription until it ends. A first answer
+    /// that [is a refusal](graphql::is_refusal) is the only one.
+    pub(crate) fn stream(&self, admitted: Admitted) -> BoxStream<'static, Response> {
+        match admitted.kind {
+            OperationType::Subscription => self.schema.execute_stream(admitted.request.data(self.live.clone())).boxed(),
+            OperationType::Query | OperationType::Mutation => {
+                let entry = self.clone();
+                stream::once(async move { entry.run(admitted).await }).boxed()
+            }
+        }
     }
+}
+
+impl Executor for Entry {
+    async fn execute(&self, request: Request) -> Response {
+        match self.admit(request) {
+            Ok(admitted) => self.run(admitted).await,
+            Err(refusal) => *refusal,
+        }
+    }
+
+    fn execute_stream(&self, request: Request, _session: Option<Arc<Data>>) -> BoxStream<'static, Response> {
+        match self.admit(request) {
+            Ok(admitted) => self.stream(admitted),
+            Err(refusal) => stream::once(std::future::ready(*refusal)).boxed(),
+        }
+    }
+}
+
+/// GraphQL specification, "Single Root Field"; the library does not check it.
+fn single_root_field() -> ServerError {
+    let mut error = ServerError::new("a subscription selects exactly one field", None);
+    error.extensions.get_or_insert_default().set("code", "GRAPHQL_VALIDATION_FAILED");
+    error
 }
 
 /// The operation that will run; `None` where the name decides for none, which execution then reports.

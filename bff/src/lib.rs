@@ -1,46 +1,66 @@
 //! The GraphQL API: orders and invoices composed into one graph.
 //!
-//! A request comes in through `entry.rs`, is checked and resolved by the typed schema in `schema/`, which holds what
+//! A request comes over one of the transports (plain HTTP by `chassis`, the others in `transport/`) through `entry.rs`, is checked and resolved by the typed schema in `schema/`, which holds what
 //! `compose/` fetched from the services through `subgraph/`. `selection.rs` says what of the client's selection
-//! travels. There is no database and no domain rule here, and no service's code: only URLs, schemas and answers.
+//! travels. `live/` hears the event bus and says what has changed. There is no database and no domain rule here, and no
+//! service's code: only URLs, schemas, answers, and the news that there was an event.
 
 mod compose;
 mod config;
 mod entry;
+mod live;
 mod overlap;
 mod readiness;
 mod schema;
 mod selection;
 mod subgraph;
+mod transport;
 
 use std::sync::Arc;
 
-use axum::Router;
 use chassis::{graphql, health, service::RunningService};
+use messaging::EventBus;
 
 use compose::Subgraphs;
-pub use config::Config;
+pub use config::{Config, LiveConfig};
 use entry::Entry;
-use subgraph::Subgraph;
+use live::Live;
+pub use live::{Gauge, LiveGauges};
+use subgraph::{Limits, Subgraph};
+pub use transport::Origins;
+use transport::Transports;
 
-/// Starts the API. It listens at once, and is ready when each service has answered once.
+/// Starts the API. It listens at once, and is ready when each service was seen to be compatible once. `bus` says when there is
+/// something new; without its broker only live updates wait.
 ///
 /// # Errors
 /// When the address cannot be had, which the error names.
-pub async fn start(config: Config) -> anyhow::Result<RunningService> {
+pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<RunningService> {
     let http = subgraph::http_client()?;
-    let subgraph = |name, url| Subgraph::new(name, url, http.clone(), config.subgraph_timeout);
+    let limits = Limits {
+        timeout: config.subgraph_timeout,
+        calls: config.subgraph_max_calls,
+        waiting: config.subgraph_max_waiting,
+    };
+    let subgraph = |name, url| Subgraph::new(name, url, http.clone(), limits);
     let subgraphs = Arc::new(Subgraphs {
         orders: subgraph("orders", &config.orders_url),
         invoices: subgraph("invoices", &config.invoices_url),
     });
 
     let listener = config.listen.bind()?;
-    let (readiness, watch) = readiness::watch(&subgraphs);
-    let entry = Entry::new(schema::api(), subgraphs, config.request_timeout);
-    let routes =
-        Router::new().route("/graphql", graphql::endpoint(entry)).merge(health::routes(Arc::clone(&readiness)));
-    Ok(RunningService::start("bff", listener, routes, readiness).on_stop(|| async move { watch.stop().await }))
+    let (readiness, watch) = readiness::watch(&subgraphs, &bus);
+    let timeout = config.request_timeout;
+    let (live, listening) = Live::start(&bus, Arc::clone(&subgraphs), timeout, config.live.gauges.clone());
+    let entry = Entry::new(schema::api(), subgraphs, live, timeout);
+    let transports = Transports::new(entry.clone(), config.live);
+    let routes = transports.routes(graphql::endpoint(entry)).merge(health::routes(Arc::clone(&readiness)));
+    let ending = transports.clone();
+    Ok(RunningService::start("bff", listener, routes, readiness)
+        .on_drain(move || ending.end())
+        .on_stop(|| async move { transports.ended().await })
+        .on_stop(|| listening.stop())
+        .on_stop(|| async move { watch.stop().await }))
 }
 
 /// The schema that clients see, as text. `contracts/schemas/bff.graphql` is a copy of it.

@@ -21,7 +21,7 @@ use serde_json::Value;
 pub(crate) type Fragments = HashMap<Name, Positioned<FragmentDefinition>>;
 
 /// The selection of one field: nothing for a scalar or an enum, fields for an object.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Selection {
     /// The field is a value.
     #[default]

@@ -25,6 +25,7 @@ pub struct RunningService {
     readiness: Arc<Readiness>,
     stop: CancellationToken,
     server: JoinHandle<()>,
+    ends: Vec<Box<dyn FnOnce() + Send>>,
     hooks: Vec<StopHook>,
 }
 
@@ -40,7 +41,7 @@ impl RunningService {
         let stop = CancellationToken::new();
         let server = tokio::spawn(http::serve(listener, routes.clone(), stop.clone()));
         tracing::info!("{name} listens on {url}");
-        Self { name, url, routes, readiness, stop, server, hooks: Vec::new() }
+        Self { name, url, routes, readiness, stop, server, ends: Vec::new(), hooks: Vec::new() }
     }
 
     /// Adds what has to be stopped after the server; the hooks run in the order they were added.
@@ -50,6 +51,13 @@ impl RunningService {
         Fut: Future<Output = ()> + Send + 'static,
     {
         self.hooks.push(Box::new(move || Box::pin(hook())));
+        self
+    }
+
+    /// Adds what ends answers that would go on for ever, e.g. streams: it runs as soon as the service stops, before the
+    /// requests in flight are waited for.
+    pub fn on_drain(mut self, end: impl FnOnce() + Send + 'static) -> Self {
+        self.ends.push(Box::new(end));
         self
     }
 
@@ -80,6 +88,7 @@ impl RunningService {
     async fn stop_in_order(self) {
         self.announce_stop();
         self.stop.cancel();
+        self.ends.into_iter().for_each(|end| end());
         if let Err(error) = self.server.await {
             tracing::error!(%error, "the server of {} ended badly: {error}", self.name);
         }

@@ -10,7 +10,7 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::topology::{EXCHANGE, PAUSES, QUEUES, Queue};
+use crate::topology::{EXCHANGE, LIVE_PREFIX, PAUSES, QUEUES, Queue};
 
 /// The virtual host, unless a deployment names another.
 pub const VIRTUAL_HOST: &str = "tandem";
@@ -26,6 +26,10 @@ const NO_DELIVERY_LIMIT: u32 = 1_000_000;
 
 /// How many messages a queue takes. After that the broker refuses, and events wait in the outboxes.
 const MAX_LENGTH: u32 = 5_000_000;
+
+/// How many events a live queue keeps for a process that has stopped reading. What falls out would only have told it to
+/// look again, and refusing instead would stop the services.
+const MAX_LIVE_LENGTH: u32 = 100_000;
 
 /// What a virtual host consists of.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -164,6 +168,11 @@ impl Definitions {
             "dead-letters".to_owned(),
             dead_letters,
             json!({ "delivery-limit": NO_DELIVERY_LIMIT, "overflow": "reject-publish" }),
+        ));
+        policies.push(policy(
+            "live".to_owned(),
+            format!("^{}", escaped(LIVE_PREFIX)),
+            json!({ "max-length": MAX_LIVE_LENGTH, "overflow": "drop-head" }),
         ));
 
         Self {

@@ -10,6 +10,14 @@ pub mod topology;
 mod trace_context;
 mod value;
 
+/// The GraphQL schemas of the services, as this build knows them. The service's own tests hold each file to its code.
+pub mod schemas {
+    /// The subgraph of orders.
+    pub const ORDERS: &str = include_str!("../schemas/orders.graphql");
+    /// The subgraph of invoices.
+    pub const INVOICES: &str = include_str!("../schemas/invoices.graphql");
+}
+
 pub use event::{
     Customer, DecodeError, Event, EventEnvelope, EventType, InvoiceIssued, InvoicePaid, InvoiceRefunded,
     InvoiceRejected, InvoiceVoided, OrderCanceled, OrderCreated, OrderPaid, event_id,

@@ -87,6 +87,13 @@ pub static ORDERS_INVOICE_EVENTS: Queue = Queue {
     ],
 };
 
+/// What a live queue is bound to: everything that services say. Such a queue belongs to one process that shows what
+/// happens, has a name that the broker gives it ([`LIVE_PREFIX`]), and goes with its connection; so it is in no list.
+pub const LIVE_PATTERNS: [&str; 2] = ["order.*", "invoice.*"];
+
+/// How the names begin that a broker gives (AMQP 0-9-1, `queue.declare`: reserved for it).
+pub const LIVE_PREFIX: &str = "amq.gen-";
+
 /// All of them.
 pub static QUEUES: [&Queue; 3] = [&ORDERS, &INVOICES_ORDER_CANCELED, &ORDERS_INVOICE_EVENTS];
 
@@ -106,6 +113,14 @@ mod tests {
         let long = "orders.retry.300s";
         assert_eq!(waits, ["orders.retry.5s", "orders.retry.30s", long, long, long, long]);
         assert_eq!(ORDERS.retry_after(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_live_queue_hears_every_event() {
+        for event_type in EventType::ALL {
+            let (kind, _) = event_type.as_str().split_once('.').unwrap();
+            assert!(LIVE_PATTERNS.contains(&format!("{kind}.*").as_str()), "{event_type}");
+        }
     }
 
     #[test]

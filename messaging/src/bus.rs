@@ -15,6 +15,11 @@ pub trait EventBus: Send + Sync + 'static {
     /// Starts to consume `queue`. Runs, through every outage, until the subscription is stopped.
     fn subscribe(&self, queue: &'static Queue, handler: Arc<dyn Handler>) -> Subscription;
 
+    /// Starts to tell `listener` of every event that is published from now on, to whichever queue it goes. Each listener
+    /// of each process hears all of them: this is for showing what happens, not for work that has to be done, since
+    /// what is published while nobody listens is not kept.
+    fn listen(&self, listener: Arc<dyn Listener>) -> Subscription;
+
     /// How the bus is now, for `/readyz`.
     fn status(&self) -> BusStatus;
 
@@ -100,6 +105,18 @@ pub trait Handler: Send + Sync + 'static {
     async fn is_available(&self) -> bool;
 }
 
+/// Hears of events as they are published (the *wire tap* of Enterprise Integration Patterns).
+///
+/// It is called where the bus receives, so it must not block: a listener with work to do hands it on.
+pub trait Listener: Send + Sync + 'static {
+    /// From here on every event is heard. Called before the first, and again after each interruption, in which events
+    /// may have been missed.
+    fn listening(&self);
+
+    /// An event was published: once at least, in any order, and perhaps before its consumers have worked on it.
+    fn event(&self, event: &EventEnvelope);
+}
+
 /// What to do with a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -137,7 +154,7 @@ pub enum HandleError {
     Fault(String),
 }
 
-/// A running consumer. Dropping it leaves the consumer running; [`Subscription::stop`] ends it.
+/// A running consumer or listener. Dropping it leaves it running; [`Subscription::stop`] ends it.
 #[derive(Debug)]
 pub struct Subscription {
     pub(crate) stop: CancellationToken,

@@ -5,9 +5,12 @@
 //! a publisher waits for its consumers, and that an event without its consumer stays where it is.
 //!
 //! A subscription is a task that takes one batch at a time, as on a broker; subscriptions to the same queue take turns.
+//! Listeners are told before the subscribers are, as on a broker, whose queues get an event whether or not it is worked
+//! on; an event that is published again is heard again.
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -21,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    BusStatus, Delivery, EventBus, Handler, Outcome, PublishError, Publisher, Subscription, Verdict,
+    BusStatus, Delivery, EventBus, Handler, Listener, Outcome, PublishError, Publisher, Subscription, Verdict,
     bisection::{self, Incoming},
     bus::carries,
     handling::Unsettled,
@@ -38,6 +41,7 @@ const BATCH: usize = 500;
 #[derive(Debug, Default)]
 pub struct InProcessBus {
     subscribers: Arc<Subscribers>,
+    listeners: Arc<Listeners>,
 }
 
 impl InProcessBus {
@@ -50,7 +54,10 @@ impl InProcessBus {
 #[async_trait]
 impl EventBus for InProcessBus {
     fn publisher(&self) -> Box<dyn Publisher> {
-        Box::new(InProcessPublisher { subscribers: Arc::clone(&self.subscribers) })
+        Box::new(InProcessPublisher {
+            subscribers: Arc::clone(&self.subscribers),
+            listeners: Arc::clone(&self.listeners),
+        })
     }
 
     fn subscribe(&self, queue: &'static Queue, handler: Arc<dyn Handler>) -> Subscription {
@@ -62,12 +69,22 @@ impl EventBus for InProcessBus {
         Subscription { stop, tasks }
     }
 
+    fn listen(&self, listener: Arc<dyn Listener>) -> Subscription {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        // Under the lock, so that no event comes before it.
+        let mut listeners = self.listeners.lock();
+        listener.listening();
+        listeners.push((listener, stop.clone()));
+        Subscription { stop, tasks }
+    }
+
     fn status(&self) -> BusStatus {
         BusStatus::Up
     }
 
     async fn close(&self) {
         self.subscribers.lock().clear();
+        self.listeners.lock().clear();
     }
 }
 
@@ -117,6 +134,30 @@ impl Subscribers {
     }
 }
 
+/// Who hears of every event, until they are stopped.
+#[derive(Default)]
+struct Listeners(Mutex<Vec<(Arc<dyn Listener>, CancellationToken)>>);
+
+impl Listeners {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<dyn Listener>, CancellationToken)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, window: &[EventEnvelope]) {
+        let mut listeners = self.lock();
+        listeners.retain(|(_, stop)| !stop.is_cancelled());
+        for (listener, _) in listeners.iter() {
+            window.iter().for_each(|event| listener.event(event));
+        }
+    }
+}
+
+impl fmt::Debug for Listeners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} listeners", self.lock().len())
+    }
+}
+
 /// Takes batches and answers them until it is told to stop; the one in hand is finished.
 async fn subscriber(
     queue: &'static Queue,
@@ -148,6 +189,7 @@ async fn subscriber(
 #[derive(Debug)]
 struct InProcessPublisher {
     subscribers: Arc<Subscribers>,
+    listeners: Arc<Listeners>,
 }
 
 #[async_trait]
@@ -157,6 +199,7 @@ impl Publisher for InProcessPublisher {
 
     async fn publish(&mut self, window: &[EventEnvelope]) -> Result<Vec<Outcome>, PublishError> {
         let spans: Vec<_> = window.iter().map(|event| trace::publish_span(SYSTEM, event)).collect();
+        self.listeners.tell(window);
         let queues = join_all(QUEUES.map(|queue| self.to_queue(queue, window))).await;
         let mut outcomes = vec![Outcome::Accepted; window.len()];
         for settled in queues {

@@ -17,6 +17,6 @@ mod wire;
 
 pub use batch::Decoded;
 pub use bus::{
-    BusStatus, Delivery, EventBus, HandleError, Handler, Outcome, PublishError, Publisher, Rejection, Subscription,
-    Verdict,
+    BusStatus, Delivery, EventBus, HandleError, Handler, Listener, Outcome, PublishError, Publisher, Rejection,
+    Subscription, Verdict,
 };

@@ -17,6 +17,7 @@ pub(crate) fn text(facts: &Facts<'_>) -> String {
     let Facts { gateway, orders, invoices, bff, metrics, data, samples, took } = facts;
     let version = env!("CARGO_PKG_VERSION");
     let data = data.display();
+    let socket = gateway.replacen("http", "ws", 1);
     let samples = match samples {
         0 => "--reset starts again".to_owned(),
         n => format!("{n} sample orders, made by the running system just now; --reset starts again"),
@@ -25,7 +26,7 @@ pub(crate) fn text(facts: &Facts<'_>) -> String {
     format!(
         "tandem {version}, embedded: one process, SQLite, in-process bus, no Docker
 
-  GraphQL      {gateway}/graphql
+  GraphQL      {gateway}/graphql      {socket}/graphql/ws
   REST         {gateway}/orders       {gateway}/invoices
   Health       {gateway}/health       {gateway}/orders/health   {gateway}/invoices/health
   Directly     {orders}/orders       {invoices}/invoices   {bff}/graphql
@@ -36,6 +37,8 @@ pub(crate) fn text(facts: &Facts<'_>) -> String {
   Try:   curl -X POST {gateway}/orders -H 'Content-Type: application/json' -d '{{\"amount\": 100}}'
   Then:  curl {gateway}/graphql -H 'Content-Type: application/json' \\
            -d '{{\"query\": \"{{ orders(first: 3) {{ nodes {{ id amount status invoice {{ number status }} }} }} }}\"}}'
+  Watch: curl -gN '{gateway}/graphql?query=subscription{{orderUpdated{{id,status,invoice{{status}}}}}}' \\
+           -H 'Accept: text/event-stream'
 
 Ready in {took:.1} s. Ctrl+C stops.
 "

@@ -66,6 +66,16 @@ pub struct Config {
     )]
     pub amount_limit: AmountLimit,
 
+    /// Origins whose pages may open WebSockets beside our own: https://shop.example,http://localhost:5173, or *.
+    #[arg(
+        long = "cors-origins",
+        env = "CORS_ORIGINS",
+        value_name = "ORIGINS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub origins: bff::Origins,
+
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryConfig,

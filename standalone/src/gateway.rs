@@ -77,7 +77,7 @@ fn route<'p>(method: &Method, path: &'p str) -> Option<(Target, &'p str)> {
             _ => None,
         };
     }
-    matches!(path, "/graphql" | "/health" | "/livez" | "/readyz").then_some((Target::Bff, path))
+    matches!(path, "/graphql" | "/graphql/ws" | "/health" | "/livez" | "/readyz").then_some((Target::Bff, path))
 }
 
 fn index() -> Response {
@@ -101,6 +101,7 @@ mod tests {
         for (path, expected) in [
             ("/", None),
             ("/graphql", Some((Target::Bff, "/graphql"))),
+            ("/graphql/ws", Some((Target::Bff, "/graphql/ws"))),
             ("/health", Some((Target::Bff, "/health"))),
             ("/orders", Some((Target::Orders, "/orders"))),
             ("/orders/1/cancel", Some((Target::Orders, "/orders/1/cancel"))),

@@ -59,8 +59,9 @@ pub async fn start(config: Config) -> Result<Tandem> {
     let orders = orders::start(orders, Arc::clone(&bus)).await?;
     let invoices = invoices::Config::embedded(on(ports.invoices), &data.invoices_url(), config.amount_limit);
     let invoices = invoices::start(invoices, Arc::clone(&bus)).await?;
-    let bff = bff::Config::new(on(ports.bff), orders.url().parse()?, invoices.url().parse()?);
-    let bff = bff::start(bff).await?;
+    let mut bff = bff::Config::new(on(ports.bff), orders.url().parse()?, invoices.url().parse()?);
+    bff.live.origins = config.origins.clone();
+    let bff = bff::start(bff, Arc::clone(&bus)).await?;
     let gateway = gateway::start(ports.gateway, &orders, &invoices, &bff);
     let metrics = metrics::start(ports.metrics);
 

@@ -102,10 +102,11 @@ impl TestBroker {
         authority.rsplit('@').next().unwrap_or_default()
     }
 
-    /// Makes users of their own for `orders` and `invoices`, with the permissions of `infra/rabbitmq/permissions.json`
+    /// Makes users of their own for `orders`, `invoices` and `bff`, with the permissions of `infra/rabbitmq/permissions.json`
     /// and no others. Answers the URLs that they connect with, in this order. Where they may declare nothing, the
     /// topology has to be there before them.
-    pub async fn users(&self) -> [String; 2] {
+    pub async fn users(&self) -> [String; 3] {
+        const SERVICES: [&str; 3] = ["orders", "invoices", "bff"];
         const PASSWORD: &str = "s3cret";
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/rabbitmq/permissions.json");
         let mut definitions: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -115,13 +116,13 @@ impl TestBroker {
             permission["user"] = self.user(permission["user"].as_str().unwrap()).into();
             permission["vhost"] = self.vhost.as_str().into();
         }
-        for service in ["orders", "invoices"] {
+        for service in SERVICES {
             let url = self.admin_path(&["api", "users", &self.user(service)]);
             self.call(Method::PUT, url, Some(json!({ "password": PASSWORD, "tags": "" }))).await;
             self.users.lock().unwrap().push(self.user(service));
         }
         self.call(Method::POST, self.admin_path(&["api", "definitions"]), Some(definitions)).await;
-        ["orders", "invoices"].map(|service| {
+        SERVICES.map(|service| {
             let mut url: Url = self.url.parse().unwrap();
             url.set_username(&self.user(service)).unwrap();
             url.set_password(Some(PASSWORD)).unwrap();

@@ -14,6 +14,7 @@
 
 pub mod broker;
 pub mod database;
+pub mod event_stream;
 pub mod otlp;
 pub mod proxy;
 pub mod roles;
@@ -23,6 +24,7 @@ pub mod world;
 
 pub use broker::TestBroker;
 pub use database::TestDatabase;
+pub use event_stream::{EventStream, StreamEvent};
 pub use wait::{PATIENCE, eventually};
 pub use world::World;
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bff::LiveGauges;
 use chassis::{listen::Listen, service::RunningService};
 use contracts::{Amount, topology::Queue};
 use invoices::invoice::AmountLimit;
@@ -20,7 +21,8 @@ pub struct World {
     pub http: reqwest::Client,
     orders: Vec<RunningService>,
     invoices: Vec<RunningService>,
-    bff: Option<RunningService>,
+    bffs: Vec<RunningService>,
+    gauges: LiveGauges,
     buses: Buses,
     orders_db: TestDatabase,
     invoices_db: TestDatabase,
@@ -34,6 +36,8 @@ pub struct World {
 pub struct Settings {
     /// How many of each service. An embedded system always has one: SQLite has one process.
     pub replicas: Option<usize>,
+    /// How many of the BFF.
+    pub bff_replicas: Option<usize>,
     /// The largest amount that is invoiced.
     pub amount_limit: Option<i64>,
     /// How long orders wait before they ask again.
@@ -44,6 +48,8 @@ pub struct Settings {
     pub database_address: Option<std::net::SocketAddr>,
     /// Another address for the broker.
     pub broker_address: Option<std::net::SocketAddr>,
+    /// Another address for the broker, for the BFF alone.
+    pub bff_broker_address: Option<std::net::SocketAddr>,
 }
 
 /// Each service has its own connection to the broker, as its own process would; in process there is one bus.
@@ -95,7 +101,8 @@ impl World {
             http: reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap(),
             orders: Vec::new(),
             invoices: Vec::new(),
-            bff: None,
+            bffs: Vec::new(),
+            gauges: LiveGauges::default(),
             buses,
             orders_db,
             invoices_db,
@@ -132,12 +139,32 @@ impl World {
     }
 
     async fn start_bff(&mut self) {
-        let config = bff::Config::new(
-            Listen::anywhere(),
-            self.orders_url().parse().unwrap(),
-            self.invoices_url().parse().unwrap(),
-        );
-        self.bff = Some(bff::start(config).await.unwrap());
+        // The bff keeps nothing, so there may be many of it also where there is one of each service.
+        for _ in 0..self.settings.bff_replicas.unwrap_or(1) {
+            let (bus, owned) = match &self.buses {
+                Buses::Embedded(bus) => (Arc::clone(bus), None),
+                Buses::Broker(url) => {
+                    let bus: Arc<dyn EventBus> = Arc::new(
+                        RabbitMq::connect_to_listen(&at(url, self.settings.bff_broker_address), "bff").unwrap(),
+                    );
+                    (Arc::clone(&bus), Some(bus))
+                }
+            };
+            let mut config = bff::Config::new(
+                Listen::anywhere(),
+                self.orders_url().parse().unwrap(),
+                self.invoices_url().parse().unwrap(),
+            );
+            config.live.gauges = self.gauges.clone();
+            self.bffs.push(closing(bff::start(config, bus).await.unwrap(), owned));
+        }
+    }
+
+    /// Stops the BFF in order.
+    pub async fn stop_bff(&mut self) {
+        for service in self.bffs.drain(..) {
+            service.stop().await;
+        }
     }
 
     /// Stops the invoices service in order.
@@ -201,7 +228,17 @@ impl World {
 
     /// The base URL of the BFF.
     pub fn bff_url(&self) -> &str {
-        self.bff.as_ref().unwrap().url()
+        self.bffs.first().unwrap().url()
+    }
+
+    /// The base URLs of all BFF replicas.
+    pub fn bff_urls(&self) -> Vec<String> {
+        self.bffs.iter().map(|service| service.url().to_owned()).collect()
+    }
+
+    /// What all BFF replicas hold open now.
+    pub fn live_gauges(&self) -> &LiveGauges {
+        &self.gauges
     }
 
     /// The database of orders, to look at.

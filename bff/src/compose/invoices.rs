@@ -14,7 +14,7 @@ impl Composer {
     pub(crate) async fn invoice(&self, id: ID, mut selection: Selection) -> Result<Option<Invoice>, SubgraphError> {
         let order = take_order(&mut selection);
         let operation = Operation::query("invoice").argument("id", &id).select(selection);
-        let mut invoice = self.subgraphs.invoices.object::<Invoice>(&operation, self.deadline).await?;
+        let mut invoice = self.subgraphs.invoices.object::<Invoice>(&operation, &self.terms).await?;
         if let Some(order) = order {
             self.join_orders(invoice.iter_mut().collect(), order).await;
         }
@@ -35,7 +35,7 @@ impl Composer {
             .argument("filter", &list.filter)
             .argument("sort", &list.sort)
             .select(page.into_selection());
-        let mut page = self.subgraphs.invoices.object::<Page<Invoice>>(&operation, self.deadline).await?;
+        let mut page = self.subgraphs.invoices.object::<Page<Invoice>>(&operation, &self.terms).await?;
         if let (Some(page), Some(order)) = (&mut page, order) {
             self.join_orders(page.nodes_mut().collect(), order).await;
         }
@@ -50,7 +50,7 @@ impl Composer {
     ) -> Result<Option<PayInvoicePayload>, SubgraphError> {
         let order = selection.get_mut("invoice").and_then(take_order);
         let operation = Operation::mutation("payInvoice").argument("id", &id).select(selection);
-        let mut payload = self.subgraphs.invoices.object::<PayInvoicePayload>(&operation, self.deadline).await?;
+        let mut payload = self.subgraphs.invoices.object::<PayInvoicePayload>(&operation, &self.terms).await?;
         if let (Some(payload), Some(order)) = (&mut payload, order) {
             self.join_orders(payload.invoice.get_mut().into_iter().flatten().collect(), order).await;
         }

@@ -3,7 +3,10 @@
 //! level.
 
 use async_graphql::ID;
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join},
+};
 
 use super::Composer;
 use crate::{
@@ -54,7 +57,7 @@ impl Composer {
         }
         let order = take_order(&mut selection);
         let operation = Operation::order_entities(ids, Selection::object().with("invoice", selection));
-        let entities = self.subgraphs.invoices.entities::<InvoicedOrder>(&operation, ids.len(), self.deadline).await;
+        let entities = self.subgraphs.invoices.entities::<InvoicedOrder>(&operation, &self.terms).await;
         let mut invoices: Vec<_> =
             entities.into_iter().map(|entity| entity.map(|order| order.and_then(|order| order.invoice))).collect();
         if let Some(order) = order {
@@ -93,12 +96,32 @@ impl Composer {
         .boxed()
     }
 
+    /// The orders with these ids, one for each id, and their invoices at the same time, since the keys are known. Asks
+    /// the orders service in any case: an order that it does not know does not exist.
+    pub(crate) async fn orders_by_id(
+        &self,
+        ids: &[ID],
+        mut selection: Selection,
+    ) -> Vec<Result<Option<Order>, SubgraphError>> {
+        let invoice = selection.take("invoice");
+        let operation = Operation::order_entities(ids, selection.with_value("id"));
+        let orders = self.subgraphs.orders.entities::<Order>(&operation, &self.terms);
+        let Some(invoice) = invoice else { return orders.await };
+        let (mut orders, invoices) = join(orders, self.invoices_of(ids, invoice)).await;
+        for (order, invoice) in orders.iter_mut().zip(invoices) {
+            if let Ok(Some(order)) = order {
+                order.invoice = invoice.into();
+            }
+        }
+        orders
+    }
+
     /// The orders with these ids, one for each id.
     async fn orders_with(&self, ids: &[ID], selection: Selection) -> Vec<Result<Option<Order>, SubgraphError>> {
         if ids.is_empty() || selection.is_empty() {
             return ids.iter().map(|_| Ok(Some(Order::default()))).collect();
         }
         let operation = Operation::order_entities(ids, selection);
-        self.subgraphs.orders.entities(&operation, ids.len(), self.deadline).await
+        self.subgraphs.orders.entities(&operation, &self.terms).await
     }
 }

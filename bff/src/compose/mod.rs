@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::subgraph::Subgraph;
+use crate::subgraph::{Identity, Subgraph, Terms};
 
 /// The services behind the API.
 #[derive(Debug)]
@@ -29,14 +29,20 @@ pub(crate) struct Subgraphs {
 #[derive(Debug, Clone)]
 pub(crate) struct Composer {
     subgraphs: Arc<Subgraphs>,
-    /// When the request's time is up. Calls end then, so that what has arrived can still be answered.
-    deadline: Instant,
+    /// Calls end when the request's time is up, so that what has arrived can still be answered.
+    terms: Terms,
 }
 
 impl Composer {
     /// A composer for a request that has until `deadline`.
     pub(crate) fn new(subgraphs: Arc<Subgraphs>, deadline: Instant) -> Self {
-        Self { subgraphs, deadline }
+        Self { subgraphs, terms: Terms { deadline, identity: Identity::default(), alone: false } }
+    }
+
+    /// The same, reading nothing that was asked for before now.
+    pub(crate) fn alone(mut self) -> Self {
+        self.terms.alone = true;
+        self
     }
 }
 

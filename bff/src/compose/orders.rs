@@ -1,24 +1,35 @@
 //! What begins at the orders service: one order, a page of orders, and the mutations of orders.
 
 use async_graphql::ID;
+use chassis::graphql::DateTime;
 use futures_util::future::try_join;
 
 use super::{Composer, List, join::take_invoice, page::PageSelection};
 use crate::{
     schema::{
         CancelOrderPayload, CreateOrderInput, CreateOrderPayload, Joined, Order, OrderConnection, OrderFilter,
-        OrderSort, Page,
+        OrderSort, Page, PageInfo,
     },
     selection::Selection,
     subgraph::{Operation, SubgraphError},
 };
+
+/// The most objects that a service gives at once.
+const MOST_OF_A_PAGE: i32 = 100;
+
+/// Ids of orders, and the cursor of the next page where there is one.
+#[derive(Debug, Default)]
+pub(crate) struct PlacedPage {
+    pub(crate) ids: Vec<ID>,
+    pub(crate) next: Option<String>,
+}
 
 impl Composer {
     /// One order. Its invoice is asked for at the same time, because the key is known before the order is.
     pub(crate) async fn order(&self, id: ID, mut selection: Selection) -> Result<Option<Order>, SubgraphError> {
         let invoice = selection.take("invoice");
         let operation = Operation::query("order").argument("id", &id).select(selection);
-        let order = self.subgraphs.orders.object::<Order>(&operation, self.deadline);
+        let order = self.subgraphs.orders.object::<Order>(&operation, &self.terms);
         let Some(invoice) = invoice else { return order.await };
 
         // Without an order there is nothing to hang an invoice on: `Err` stops waiting for it.
@@ -48,11 +59,32 @@ impl Composer {
             .argument("filter", &list.filter)
             .argument("sort", &list.sort)
             .select(page.into_selection());
-        let mut page = self.subgraphs.orders.object::<Page<Order>>(&operation, self.deadline).await?;
+        let mut page = self.subgraphs.orders.object::<Page<Order>>(&operation, &self.terms).await?;
         if let (Some(page), Some(invoice)) = (&mut page, invoice) {
             self.join_invoices(page.nodes_mut(), invoice).await;
         }
         Ok(page.map(OrderConnection))
+    }
+
+    /// The ids of orders that were placed since then, newest first: one page.
+    pub(crate) async fn placed_since(
+        &self,
+        since: DateTime,
+        after: Option<String>,
+    ) -> Result<PlacedPage, SubgraphError> {
+        let filter = Some(OrderFilter::created_from(since));
+        let page_info = Selection::object().with_value("hasNextPage").with_value("endCursor");
+        let operation = Operation::query("orders")
+            .argument("first", &MOST_OF_A_PAGE)
+            .argument("after", &after)
+            .argument("filter", &filter)
+            .select(
+                Selection::object().with("nodes", Selection::object().with_value("id")).with("pageInfo", page_info),
+            );
+        let page = self.subgraphs.orders.object::<Page<Order>>(&operation, &self.terms).await?;
+        let Some(page) = page else { return Ok(PlacedPage::default()) };
+        let ids = page.nodes().filter_map(|order| order.id.get().cloned()).collect();
+        Ok(PlacedPage { ids, next: page.page_info.get().and_then(PageInfo::next) })
     }
 
     /// Creates an order.
@@ -63,7 +95,7 @@ impl Composer {
     ) -> Result<Option<CreateOrderPayload>, SubgraphError> {
         let invoice = selection.get_mut("order").and_then(take_invoice);
         let operation = Operation::mutation("createOrder").argument("input", &input).select(selection);
-        let mut payload = self.subgraphs.orders.object::<CreateOrderPayload>(&operation, self.deadline).await?;
+        let mut payload = self.subgraphs.orders.object::<CreateOrderPayload>(&operation, &self.terms).await?;
         if let (Some(payload), Some(invoice)) = (&mut payload, invoice) {
             self.join_invoices(payload.order.get_mut().into_iter().flatten(), invoice).await;
         }
@@ -78,7 +110,7 @@ impl Composer {
     ) -> Result<Option<CancelOrderPayload>, SubgraphError> {
         let invoice = selection.get_mut("order").and_then(take_invoice);
         let operation = Operation::mutation("cancelOrder").argument("id", &id).select(selection);
-        let mut payload = self.subgraphs.orders.object::<CancelOrderPayload>(&operation, self.deadline).await?;
+        let mut payload = self.subgraphs.orders.object::<CancelOrderPayload>(&operation, &self.terms).await?;
         if let (Some(payload), Some(invoice)) = (&mut payload, invoice) {
             self.join_invoices(payload.order.get_mut().into_iter().flatten(), invoice).await;
         }

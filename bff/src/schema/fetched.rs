@@ -75,7 +75,7 @@ impl<T: OutputType> OutputType for Asked<T> {
 }
 
 /// An object of the other service, as it was found when this one was composed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) enum Joined<T> {
     /// Nobody asked for it, so nobody was called.
     #[default]
@@ -94,6 +94,17 @@ impl<T> Joined<T> {
             Self::NotAsked | Self::Found(None) => None,
             Self::Found(Some(object)) => Some(Ok(object)),
             Self::Failed(error) => Some(Err(error.to_client())),
+        }
+    }
+}
+
+impl<T> Joined<T> {
+    /// Whether it is missing, or something in it, because a service did not answer.
+    pub(crate) fn is_partial(&self, inside: impl FnOnce(&T) -> bool) -> bool {
+        match self {
+            Self::NotAsked | Self::Found(None) => false,
+            Self::Found(Some(object)) => inside(object),
+            Self::Failed(_) => true,
         }
     }
 }

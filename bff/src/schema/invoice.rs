@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The invoice of one order. An order has at most one.
-#[derive(Debug, Default, SimpleObject, Deserialize)]
+#[derive(Debug, Default, PartialEq, SimpleObject, Deserialize)]
 #[graphql(complex)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Invoice {
@@ -51,6 +51,30 @@ pub(crate) enum InvoiceStatus {
     Refunded,
     /// Refused by a rule, e.g. above the amount limit; its order is canceled.
     Rejected,
+}
+
+impl Invoice {
+    /// How far it has come.
+    pub(super) fn stage(&self) -> Option<InvoiceStage> {
+        self.status.get().map(|status| match status {
+            InvoiceStatus::Issued => InvoiceStage::Open,
+            InvoiceStatus::Paid => InvoiceStage::Paid,
+            InvoiceStatus::Voided | InvoiceStatus::Refunded | InvoiceStatus::Rejected => InvoiceStage::Closed,
+        })
+    }
+
+    /// Whether something in it is missing because a service did not answer.
+    pub(super) fn is_partial(&self) -> bool {
+        self.order.is_partial(Order::is_partial)
+    }
+}
+
+/// What an invoice goes through, in this order; it never goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum InvoiceStage {
+    Open,
+    Paid,
+    Closed,
 }
 
 #[derive(Debug, InputObject)]

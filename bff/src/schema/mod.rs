@@ -12,25 +12,27 @@ mod order;
 mod page;
 mod payload;
 mod query;
+mod subscription;
 
-use async_graphql::{EmptySubscription, SDLExportOptions, Schema};
+use async_graphql::{SDLExportOptions, Schema};
 
 pub(crate) use fetched::{Asked, Joined};
 pub(crate) use invoice::{Invoice, InvoiceConnection, InvoiceFilter, InvoiceSort};
 pub(crate) use mutation::Mutation;
 pub(crate) use once::RequestState;
-pub(crate) use order::{Order, OrderConnection, OrderFilter, OrderSort};
-pub(crate) use page::Page;
+pub(crate) use order::{Order, OrderConnection, OrderEventType, OrderFilter, OrderSort, Progress};
+pub(crate) use page::{Page, PageInfo};
 pub(crate) use payload::{CancelOrderPayload, CreateOrderInput, CreateOrderPayload, PayInvoicePayload};
 pub(crate) use query::Query;
+pub(crate) use subscription::Subscription;
 
 /// The schema with its resolvers.
-pub(crate) type ApiSchema = Schema<Query, Mutation, EmptySubscription>;
+pub(crate) type ApiSchema = Schema<Query, Mutation, Subscription>;
 
 /// Builds the schema. It carries no data and no extension: what a request needs comes with the request, and any
 /// extension would put every field on the library's slow path.
 pub(crate) fn api() -> ApiSchema {
-    Schema::build(Query, Mutation, EmptySubscription).register_output_type::<payload::UserError>().finish()
+    Schema::build(Query, Mutation, Subscription).register_output_type::<payload::UserError>().finish()
 }
 
 /// The schema as text: types by name, fields in the order of the code.

@@ -71,6 +71,11 @@ where
     }
 }
 
+/// All that the operation selects under the key of the field that is resolved.
+pub(super) fn selection_of_item(ctx: &Context<'_>) -> Selection {
+    whole_selection(ctx, &ctx.item.node.response_key().node)
+}
+
 /// All that the operation selects under `key`. The library has removed by now what `@skip` and `@include` leave out.
 fn whole_selection(ctx: &Context<'_>, key: &Name) -> Selection {
     let fragments = &ctx.query_env.fragments;

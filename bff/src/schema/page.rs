@@ -53,6 +53,14 @@ pub(crate) struct PageInfo {
     end_cursor: Asked<Option<String>>,
 }
 
+impl PageInfo {
+    /// The cursor of the next page, where there is one and both were asked for.
+    pub(crate) fn next(&self) -> Option<String> {
+        let more = self.has_next_page.get().is_some_and(|more| *more);
+        self.end_cursor.get().cloned().flatten().filter(|_| more)
+    }
+}
+
 /// A page on the wire: either `nodes` or `edges` was asked for, never both (see [`crate::compose::page`]).
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", bound(deserialize = "T: Deserialize<'de>"))]

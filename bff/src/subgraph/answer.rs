@@ -60,6 +60,17 @@ impl Answer {
         entities.into_iter().enumerate().map(decode).collect()
     }
 
+    /// Whether the service has given up on all entities for a reason that may be that of some: there is no list, and the
+    /// errors are about entities, not about the service.
+    pub(super) fn gives_up_on_all(&self, operation: &Operation) -> bool {
+        let has_list = self.data.as_ref().is_some_and(|data| data.get(operation.field).is_some_and(Value::is_array));
+        let is_about_entities = |error: &GraphqlError| {
+            error.path.first().is_some_and(|place| place == operation.field)
+                && matches!(ErrorKind::from(error.clone()), ErrorKind::Graphql(_))
+        };
+        !has_list && !self.errors.is_empty() && self.errors.iter().all(is_about_entities)
+    }
+
     /// The error for a place: one above it, at it or inside it. One without a path is for every place.
     fn error_at(&self, place: &[Value]) -> Option<&GraphqlError> {
         self.errors.iter().find(|error| error.path.iter().zip(place).all(|(a, b)| a == b))

@@ -1,229 +1,194 @@
 //! The client of one service: a question by POST, an answer within its deadline, or an error that says which way it
 //! failed.
 //!
-//! Invariants: a call ends at its deadline or at the request's, whichever comes first; an answer is read up to a bound;
-//! nothing is sent twice; and each failed call leaves one line in the log. See [`error`] for what a client is told,
-//! [`answer`] for how data and errors are brought together.
+//! Here a question meets those that are on their way already ([`flights`]), and data and errors are brought together
+//! ([`answer`]); [`client`] makes the calls, [`bulkhead`] and [`breaker`] say whether one may be made, and [`error`] what a
+//! client is told. [`compatibility`] looks whether the service still is the one that this build was made for.
 
 mod answer;
+mod breaker;
+mod bulkhead;
+mod client;
+mod compatibility;
 mod error;
+mod flights;
 mod operation;
 
-use std::time::Duration;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
-use anyhow::Context;
-use chassis::propagation;
-use reqwest::{StatusCode, Url, header};
+use axum::body::Bytes;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join},
+};
+use reqwest::Url;
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
-use tracing::{Instrument, Span, field::Empty, info_span};
+use tokio::time::{Instant, timeout_at};
 
 use answer::{Answer, Flaw};
+use client::Client;
+pub(crate) use client::{Limits, http_client};
+pub(crate) use compatibility::differences;
 pub(crate) use error::{ErrorKind, SubgraphError};
+use flights::Flights;
+pub(crate) use flights::Identity;
 pub(crate) use operation::Operation;
 
-/// The largest answer that is read, in bytes. A page of a hundred orders with their timelines is far smaller.
-const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
+/// How many more calls one question for entities may cost, where the service gives up on all of them for the sake of
+/// some. Enough to find two among a hundred.
+const MORE_CALLS: usize = 32;
 
-/// How long a connection may take. Only the first call after a pause pays for one.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long an unused connection is kept. Shorter than a server would keep it, so that we do not send on one that is
-/// being closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The client of one service.
+/// One service.
 #[derive(Debug)]
 pub(crate) struct Subgraph {
-    name: &'static str,
-    http: reqwest::Client,
-    endpoint: Url,
-    health: Url,
-    timeout: Duration,
+    client: Arc<Client>,
+    flights: Flights,
 }
 
-/// The connections to all services. Redirects and proxies are for the open internet; here they would only send a
-/// client's data where nobody expects it.
-pub(crate) fn http_client() -> anyhow::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .tcp_nodelay(true)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .build()
-        .context("cannot set up the HTTP client")
+/// On what terms a service is asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// When whoever asks stops to wait.
+    pub(crate) deadline: Instant,
+    /// For whom.
+    pub(crate) identity: Identity,
+    /// What is read must not have been asked for before now.
+    pub(crate) alone: bool,
 }
 
 impl Subgraph {
-    /// The client of the service `name` under the base URL `base`.
-    pub(crate) fn new(name: &'static str, base: &Url, http: reqwest::Client, timeout: Duration) -> Self {
-        Self { name, http, endpoint: below(base, "graphql"), health: below(base, "health"), timeout }
+    /// The service `name` under the base URL `base`.
+    pub(crate) fn new(name: &'static str, base: &Url, http: reqwest::Client, limits: Limits) -> Self {
+        Self { client: Arc::new(Client::new(name, base, http, limits)), flights: Flights::default() }
     }
 
     /// The service's name, as clients and operators know it.
     pub(crate) fn name(&self) -> &'static str {
-        self.name
+        self.client.name()
     }
 
     /// Asks for one object; `None` when the service says that there is none.
     pub(crate) async fn object<T: DeserializeOwned>(
         &self,
         operation: &Operation,
-        deadline: Instant,
+        terms: &Terms,
     ) -> Result<Option<T>, SubgraphError> {
-        let answer = self.call(operation, deadline).await?;
+        let answer = self.call(operation, terms).await?;
         answer.into_object(operation).map_err(|flaw| {
             self.report(&flaw);
-            flaw.into_error(self.name)
+            flaw.into_error(self.name())
         })
     }
 
-    /// Asks for `count` entities; each has its own fate, and a failed call is the fate of all.
-    pub(crate) async fn entities<T: DeserializeOwned>(
+    /// Asks for entities, one for each key of `operation`; each has its own fate, and a failed call is the fate of all.
+    pub(crate) async fn entities<T: DeserializeOwned + Send>(
         &self,
         operation: &Operation,
-        count: usize,
-        deadline: Instant,
+        terms: &Terms,
     ) -> Vec<Result<Option<T>, SubgraphError>> {
-        let answer = match self.call(operation, deadline).await {
-            Ok(answer) => answer,
-            Err(error) => return (0..count).map(|_| Err(error.clone())).collect(),
+        self.part_of_entities(operation, terms, &AtomicUsize::new(MORE_CALLS)).await
+    }
+
+    /// The same for a part of them. A service may give up on all for the sake of one (async-graphql does): then the halves
+    /// are asked for apart, and theirs, as long as `more_calls` allows, until the one at fault is alone.
+    fn part_of_entities<'a, T: DeserializeOwned + Send>(
+        &'a self,
+        operation: &'a Operation,
+        terms: &'a Terms,
+        more_calls: &'a AtomicUsize,
+    ) -> BoxFuture<'a, Vec<Result<Option<T>, SubgraphError>>> {
+        async move {
+            let count = operation.keys();
+            let answer = match self.call(operation, terms).await {
+                Ok(answer) => answer,
+                Err(error) => return (0..count).map(|_| Err(error.clone())).collect(),
+            };
+            if answer.gives_up_on_all(operation) && count > 1 && take_two(more_calls) {
+                let (first, second) = operation.halves();
+                let first = self.part_of_entities(&first, terms, more_calls);
+                let second = self.part_of_entities(&second, terms, more_calls);
+                let (mut entities, rest) = join(first, second).await;
+                entities.extend(rest);
+                return entities;
+            }
+            let entities = answer.into_entities(operation, count);
+            if let Some(flaw) = entities.iter().find_map(|entity| entity.as_ref().err()) {
+                self.report(flaw);
+            }
+            entities.into_iter().map(|entity| entity.map_err(|flaw| flaw.into_error(self.name()))).collect()
+        }
+        .boxed()
+    }
+
+    /// The schema that the service has now, as text (Federation's `_service`).
+    pub(crate) async fn sdl(&self) -> Result<String, SubgraphError> {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            data: Data,
+        }
+        #[derive(serde::Deserialize)]
+        struct Data {
+            #[serde(rename = "_service")]
+            service: Service,
+        }
+        #[derive(serde::Deserialize)]
+        struct Service {
+            sdl: String,
+        }
+        let question = Bytes::from_static(br#"{"query":"{_service{sdl}}"}"#);
+        let body = Arc::clone(&self.client).fetch(question, true).await?;
+        let body: Body = serde_json::from_slice(&body).map_err(|error| self.client.no_graphql(&error))?;
+        Ok(body.data.service.sdl)
+    }
+
+    /// One question, one answer.
+    async fn call(&self, operation: &Operation, terms: &Terms) -> Result<Answer, SubgraphError> {
+        if terms.deadline <= Instant::now() {
+            // The request's time is up: what nobody waits for is not sent.
+            return Err(self.client.out_of_time());
+        }
+        let body = Bytes::from(serde_json::to_vec(operation).map_err(|error| self.client.no_graphql(&error))?);
+        let client = Arc::clone(&self.client);
+        let landed = if operation.is_query() && !terms.alone {
+            let flight = self.flights.join(terms.identity, &body, || client.fetch(body.clone(), true));
+            timeout_at(terms.deadline, flight).await
+        } else {
+            // Whether it ends well, badly or not at all: what is read from now on may be another.
+            let _closed = (!operation.is_query()).then(|| Closing(&self.flights));
+            timeout_at(terms.deadline, client.fetch(body, operation.is_query())).await
         };
-        let entities = answer.into_entities(operation, count);
-        if let Some(flaw) = entities.iter().find_map(|entity| entity.as_ref().err()) {
-            self.report(flaw);
-        }
-        entities.into_iter().map(|entity| entity.map_err(|flaw| flaw.into_error(self.name))).collect()
-    }
-
-    /// Whether the service answers at all.
-    pub(crate) async fn is_alive(&self) -> bool {
-        let answer = self.http.get(self.health.clone()).timeout(self.timeout).send().await;
-        answer.is_ok_and(|answer| answer.status().is_success())
-    }
-
-    /// One call in its span (OpenTelemetry semantic conventions for HTTP clients).
-    async fn call(&self, operation: &Operation, deadline: Instant) -> Result<Answer, SubgraphError> {
-        let span = info_span!(
-            "call",
-            otel.name = "POST",
-            otel.kind = "client",
-            http.request.method = "POST",
-            server.address = self.endpoint.host_str(),
-            server.port = self.endpoint.port_or_known_default().map(i64::from),
-            url.full = self.endpoint.as_str(),
-            http.response.status_code = Empty,
-            otel.status_code = Empty,
-            error.r#type = Empty,
-        );
-        async {
-            let now = Instant::now();
-            let limit = deadline.min(now + self.timeout);
-            if limit <= now {
-                // The request's time is up: what nobody waits for is not sent.
-                return Err(self.failed(Failure::Timeout));
-            }
-            match tokio::time::timeout_at(limit, self.exchange(operation)).await {
-                Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(failure)) => Err(self.failed(failure)),
-                Err(_) => Err(self.failed(Failure::Timeout)),
-            }
-        }
-        .instrument(span)
-        .await
-    }
-
-    async fn exchange(&self, operation: &Operation) -> Result<Answer, Failure> {
-        let mut request = self.http.post(self.endpoint.clone()).json(operation).build()?;
-        request.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static("application/json"));
-        propagation::inject_headers(request.headers_mut());
-
-        let mut response = self.http.execute(request).await?;
-        let status = response.status();
-        Span::current().record("http.response.status_code", i64::from(status.as_u16()));
-        if !status.is_success() {
-            return Err(Failure::Status(status));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            if body.len() + chunk.len() > ANSWER_LIMIT {
-                return Err(Failure::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(serde_json::from_slice(&body)?)
-    }
-
-    fn failed(&self, failure: Failure) -> SubgraphError {
-        let (kind, name) = failure.classify();
-        let span = Span::current();
-        span.record("otel.status_code", "ERROR");
-        span.record("error.type", name.as_str());
-        let cause = format!("{:#}", anyhow::Error::from(failure));
-        tracing::warn!(subgraph = self.name, error = cause, "the call to {} failed: {cause}", self.name);
-        SubgraphError { service: self.name, kind }
+        let body = landed.unwrap_or_else(|_| Err(self.client.out_of_time()))?;
+        serde_json::from_slice(&body).map_err(|error| self.client.no_graphql(&error))
     }
 
     /// Logs an answer that cannot be used. An error about the client's input is the client's to read.
     fn report(&self, flaw: &Flaw) {
+        let name = self.name();
         match flaw {
             Flaw::Reported(error) if error.is_for_clients() => {}
             Flaw::Reported(error) => {
-                tracing::warn!(subgraph = self.name, %error, "{} answered with an error: {error}", self.name);
+                tracing::warn!(subgraph = name, %error, "{name} answered with an error: {error}");
             }
             Flaw::Unexplained(flaw) => {
-                tracing::error!(
-                    subgraph = self.name,
-                    error = flaw,
-                    "{} answered what was not asked: {flaw}",
-                    self.name
-                );
+                tracing::error!(subgraph = name, error = flaw, "{name} answered what was not asked: {flaw}");
             }
         }
     }
 }
 
-/// Why a call brought no answer. The texts are for the log.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("no answer in time")]
-    Timeout,
-    #[error(transparent)]
-    Transport(#[from] reqwest::Error),
-    #[error("status {0}")]
-    Status(StatusCode),
-    #[error("the answer is larger than {ANSWER_LIMIT} bytes")]
-    TooLarge,
-    #[error("the answer is not GraphQL")]
-    NotGraphql(#[from] serde_json::Error),
+/// Takes two calls out of what is left, if there are so many.
+fn take_two(calls: &AtomicUsize) -> bool {
+    calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(2)).is_ok()
 }
 
-impl Failure {
-    /// What it means to a client, and its name as `error.type` of the span.
-    fn classify(&self) -> (ErrorKind, String) {
-        match self {
-            Self::Timeout => (ErrorKind::Timeout, "timeout".to_owned()),
-            Self::Transport(error) if error.is_timeout() => (ErrorKind::Timeout, "timeout".to_owned()),
-            Self::Transport(_) => (ErrorKind::Unavailable, "connection".to_owned()),
-            // The service, or what stands before it, says that it cannot; any other refusal is about what we sent.
-            Self::Status(status) if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS => {
-                (ErrorKind::Unavailable, status.as_str().to_owned())
-            }
-            Self::Status(status) => (ErrorKind::BadAnswer, status.as_str().to_owned()),
-            Self::TooLarge => (ErrorKind::BadAnswer, "too_large".to_owned()),
-            Self::NotGraphql(_) => (ErrorKind::BadAnswer, "not_graphql".to_owned()),
-        }
-    }
-}
+/// Lets nobody join a query that began before a mutation ended.
+struct Closing<'a>(&'a Flights);
 
-/// `base` with one more segment.
-fn below(base: &Url, segment: &str) -> Url {
-    let mut url = base.clone();
-    // Refused only for URLs like `mailto:`; the configuration lets in none.
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().push(segment);
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
     }
-    url
 }

@@ -10,6 +10,15 @@ use serde::Serialize;
 
 use crate::selection::Selection;
 
+/// Federation's root field for entities.
+const ENTITIES: &str = "_entities";
+
+/// The variable with the keys of the entities.
+const KEYS: &str = "keys";
+
+/// The keyword of what changes something.
+const MUTATION: &str = "mutation";
+
 /// A request to a service, ready to be sent.
 #[derive(Debug, Serialize)]
 pub(crate) struct Operation {
@@ -21,6 +30,8 @@ pub(crate) struct Operation {
     /// What was selected of it.
     #[serde(skip)]
     pub(super) selection: Selection,
+    #[serde(skip)]
+    mutation: bool,
 }
 
 /// A root field, its arguments being collected.
@@ -39,7 +50,7 @@ impl Operation {
 
     /// Runs a field of `Mutation`.
     pub(crate) fn mutation(field: &'static str) -> RootField {
-        RootField { keyword: "mutation", name: field, arguments: Vec::new() }
+        RootField { keyword: MUTATION, name: field, arguments: Vec::new() }
     }
 
     /// Reads orders by their keys: Federation's way into the graph of another service.
@@ -49,9 +60,37 @@ impl Operation {
             Value::Object(fields.into_iter().map(|(name, value)| (Name::new(name), Value::from(value))).collect())
         };
         let mut variables = Variables::default();
-        variables.insert(Name::new("keys"), Value::List(ids.into_iter().map(representation).collect()));
+        variables.insert(Name::new(KEYS), Value::List(ids.into_iter().map(representation).collect()));
         let query = format!("query($keys:[_Any!]!){{_entities(representations:$keys){{...on Order{selection}}}}}");
-        Self { query, variables, field: "_entities", selection }
+        Self { query, variables, field: ENTITIES, selection, mutation: false }
+    }
+
+    /// Whether it only reads.
+    pub(super) fn is_query(&self) -> bool {
+        !self.mutation
+    }
+
+    /// How many entities it asks for.
+    pub(super) fn keys(&self) -> usize {
+        match self.variables.get(KEYS) {
+            Some(Value::List(keys)) => keys.len(),
+            _ => 0,
+        }
+    }
+
+    /// The same for the first half of its keys, and for the second.
+    pub(super) fn halves(&self) -> (Self, Self) {
+        let mut first = match self.variables.get(KEYS) {
+            Some(Value::List(keys)) => keys.clone(),
+            _ => Vec::new(),
+        };
+        let second = first.split_off(first.len() / 2);
+        let part = |keys| {
+            let mut variables = Variables::default();
+            variables.insert(Name::new(KEYS), Value::List(keys));
+            Self { query: self.query.clone(), variables, selection: self.selection.clone(), ..*self }
+        };
+        (part(first), part(second))
     }
 }
 
@@ -82,7 +121,7 @@ impl RootField {
         for (name, _, value) in self.arguments {
             variables.insert(Name::new(name), value);
         }
-        Operation { query, variables, field: self.name, selection }
+        Operation { query, variables, field: self.name, selection, mutation: self.keyword == MUTATION }
     }
 }
 

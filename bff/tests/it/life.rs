@@ -3,11 +3,13 @@
 use std::{process::Command, time::Duration};
 
 use chassis::{listen::Listen, telemetry::TelemetryConfig};
+use contracts::schemas::{INVOICES, ORDERS};
 use serde_json::{Value, json};
+use testkit::eventually;
 
 use crate::{
-    service::Trouble,
-    world::{World, errors},
+    service::{Service, Trouble},
+    world::{World, bus, errors},
 };
 
 /// Asks `/readyz` until it answers `status`.
@@ -28,7 +30,7 @@ async fn until_ready_is(client: &reqwest::Client, url: &str, status: u16) -> Val
 async fn ready_once_each_service_was_seen_and_from_then_on() {
     let mut world = World::start().await;
     let ready = until_ready_is(&world.client, world.bff.url(), 200).await;
-    assert_eq!(ready, json!({ "status": "ok", "checks": { "orders": "ok", "invoices": "ok" } }));
+    assert_eq!(ready, json!({ "status": "ok", "checks": { "broker": "ok", "orders": "ok", "invoices": "ok" } }));
 
     world.orders.go_down().await;
     let answer = world.ask("{ orders { nodes { id } } }").await;
@@ -42,7 +44,7 @@ async fn not_ready_while_a_service_was_never_seen() {
     let orders = format!("http://127.0.0.1:{}", world.orders.port).parse().unwrap();
     // Port 9 (discard) belongs to nobody here.
     let config = bff::Config::new(Listen::anywhere(), orders, "http://127.0.0.1:9".parse().unwrap());
-    let bff = bff::start(config).await.unwrap();
+    let bff = bff::start(config, bus()).await.unwrap();
     let report = until_ready_is(&world.client, bff.url(), 503).await;
     assert_eq!(report["checks"]["invoices"], "no answer yet");
     for path in ["/health", "/livez"] {
@@ -54,11 +56,31 @@ async fn not_ready_while_a_service_was_never_seen() {
 }
 
 #[tokio::test]
+async fn not_ready_with_a_service_of_another_schema_until_it_has_ours() {
+    let orders = Service::start("type Query { nothing: Int }", |_, _| json!(null)).await;
+    let invoices = Service::start(INVOICES, |_, _| json!(null)).await;
+    let url = |service: &Service| format!("http://127.0.0.1:{}", service.port).parse().unwrap();
+    let config = bff::Config::new(Listen::anywhere(), url(&orders), url(&invoices));
+    let bff = bff::start(config, bus()).await.unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    eventually("the difference is seen", || async {
+        let report = until_ready_is(&client, bff.url(), 503).await;
+        (report["checks"] == json!({ "broker": "ok", "orders": "incompatible schema", "invoices": "ok" })).then_some(())
+    })
+    .await;
+
+    orders.show_schema(ORDERS);
+    until_ready_is(&client, bff.url(), 200).await;
+}
+
+#[tokio::test]
 async fn a_service_below_a_path_is_found() {
     let world = World::start().await;
-    let services = crate::service::Service::start(|_, _| json!(null)).await;
-    let below = |path: &str| format!("http://127.0.0.1:{}{path}", services.port).parse().unwrap();
-    let bff = bff::start(bff::Config::new(Listen::anywhere(), below(""), below("/"))).await.unwrap();
+    let orders = Service::start(ORDERS, |_, _| json!(null)).await;
+    let invoices = Service::start(INVOICES, |_, _| json!(null)).await;
+    let below = |service: &Service, path: &str| format!("http://127.0.0.1:{}{path}", service.port).parse().unwrap();
+    let config = bff::Config::new(Listen::anywhere(), below(&orders, ""), below(&invoices, "/"));
+    let bff = bff::start(config, bus()).await.unwrap();
     until_ready_is(&world.client, bff.url(), 200).await;
 }
 
@@ -109,6 +131,9 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+/// A broker that nobody has to be.
+const BROKER: (&str, &str) = ("BROKER_URL", "amqp://127.0.0.1:9");
+
 #[test]
 fn the_binary_prints_the_schema() {
     let others = [("METRICS_PORT", "9464"), ("BROKER_URL", "amqp://nobody")];
@@ -122,9 +147,13 @@ fn a_setting_that_is_not_allowed_is_named_with_what_is() {
         ("INVOICES_URL", "nonsense", "must be an http or https URL"),
         ("SUBGRAPH_TIMEOUT_MS", "0", "must be a whole number from 1 to 60000"),
         ("SUBGRAPH_TIMEOUT_MS", "soon", "must be a whole number from 1 to 60000"),
+        ("SUBGRAPH_MAX_CALLS", "0", "0 is not in 1..=4294967295"),
         ("REQUEST_TIMEOUT_MS", "60001", "must be a whole number from 1 to 60000"),
+        ("CORS_ORIGINS", "shop.example", "origins look like https://shop.example or http://localhost:5173"),
+        ("WS_MAX_SOCKETS", "0", "0 is not in 1..=4294967295"),
+        ("WS_INIT_TIMEOUT_MS", "0", "must be a whole number from 1 to 60000"),
     ] {
-        let (code, _, stderr) = run(&[], &[(name, value)]);
+        let (code, _, stderr) = run(&[], &[(name, value), BROKER]);
         assert_eq!(code, Some(2), "{stderr}");
         for part in ["error: ", name, value, allowed] {
             assert!(stderr.contains(part), "no {part} in: {stderr}");
@@ -136,7 +165,7 @@ fn a_setting_that_is_not_allowed_is_named_with_what_is() {
 fn a_port_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, _, stderr) = run(&[], &[("PORT", &taken.local_addr().unwrap().port().to_string())]);
+    let (code, _, stderr) = run(&[], &[("PORT", &taken.local_addr().unwrap().port().to_string()), BROKER]);
     assert_eq!(code, Some(1));
     let expected = format!("error: cannot listen on {address}: another program is using the port\n");
     assert!(stderr.ends_with(&expected), "{stderr}");

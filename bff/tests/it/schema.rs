@@ -43,5 +43,5 @@ async fn the_schema_is_introspected() {
             "type": { "kind": "OBJECT", "name": "OrderConnection" },
         })
     );
-    assert_eq!(data["__schema"]["subscriptionType"], json!(null));
+    assert_eq!(data["__schema"]["subscriptionType"], json!({ "name": "Subscription" }));
 }

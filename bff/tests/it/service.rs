@@ -11,16 +11,20 @@ use axum::{
     Json, Router,
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::post,
 };
 use futures_util::stream;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::Barrier, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Barrier, Semaphore},
+    task::JoinHandle,
+};
 
 /// Answers a root field: the whole object, whatever is selected of it.
-pub(crate) type Resolver = fn(field: &str, variables: &Value) -> Value;
+pub(crate) type Resolver = dyn Fn(&str, &Value) -> Value + Send + Sync;
 
 /// What the service does instead of answering.
 #[derive(Clone, Debug)]
@@ -33,8 +37,12 @@ pub(crate) enum Trouble {
     NotJson,
     /// A body that is far too long.
     Endless,
+    /// JSON that is declared as something else.
+    NotDeclared,
     /// Half a body, then the connection breaks.
     Cut,
+    /// This body for each call.
+    Answer(fn(&Call) -> Value),
     /// Nothing, for ever.
     Silence,
 }
@@ -55,21 +63,38 @@ pub(crate) struct Service {
 }
 
 struct Shared {
-    resolve: Resolver,
+    resolve: Box<Resolver>,
+    sdl: Mutex<String>,
+    gate: Mutex<Option<Arc<Semaphore>>>,
     calls: Mutex<Vec<Call>>,
     trouble: Mutex<Option<Trouble>>,
     barrier: Mutex<Option<Arc<Barrier>>>,
 }
 
 impl Service {
-    pub(crate) async fn start(resolve: Resolver) -> Self {
-        let state =
-            Arc::new(Shared { resolve, calls: Mutex::default(), trouble: Mutex::default(), barrier: Mutex::default() });
-        let routes = Router::new()
-            .route("/graphql", post(answer))
-            .route("/health", get(|| async { "{}" }))
-            .with_state(Arc::clone(&state));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// Starts a service with this schema.
+    pub(crate) async fn start(sdl: &str, resolve: impl Fn(&str, &Value) -> Value + Send + Sync + 'static) -> Self {
+        Self::start_on(0, sdl, resolve).await
+    }
+
+    /// The same, on this port.
+    pub(crate) async fn start_on(
+        port: u16,
+        sdl: &str,
+        resolve: impl Fn(&str, &Value) -> Value + Send + Sync + 'static,
+    ) -> Self {
+        let resolve = Box::new(resolve);
+        let (sdl, gate) = (Mutex::new(sdl.to_owned()), Mutex::default());
+        let state = Arc::new(Shared {
+            resolve,
+            sdl,
+            gate,
+            calls: Mutex::default(),
+            trouble: Mutex::default(),
+            barrier: Mutex::default(),
+        });
+        let routes = Router::new().route("/graphql", post(answer)).with_state(Arc::clone(&state));
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         Self { port, state, server }
@@ -98,6 +123,21 @@ impl Service {
         *lock(&self.state.barrier) = Some(Arc::clone(barrier));
     }
 
+    /// From now on shows another schema.
+    pub(crate) fn show_schema(&self, sdl: &str) {
+        *lock(&self.state.sdl) = sdl.to_owned();
+    }
+
+    /// From now on answers a call for each permit.
+    pub(crate) fn shut(&self) -> Arc<Semaphore> {
+        Arc::clone(lock(&self.state.gate).insert(Arc::new(Semaphore::new(0))))
+    }
+
+    /// How many calls arrived since they were taken.
+    pub(crate) fn count_calls(&self) -> usize {
+        lock(&self.state.calls).len()
+    }
+
     /// Goes away: connections break, and new ones are refused.
     pub(crate) async fn go_down(&mut self) {
         self.server.abort();
@@ -116,6 +156,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+    if body["query"] == "{_service{sdl}}" {
+        let sdl = lock(&shared.sdl).clone();
+        return Json(json!({ "data": { "_service": { "sdl": sdl } } })).into_response();
+    }
     let call =
         Call { query: body["query"].as_str().unwrap().to_owned(), variables: body["variables"].clone(), headers };
     lock(&shared.calls).push(call.clone());
@@ -123,29 +167,36 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(body
     if let Some(barrier) = barrier {
         barrier.wait().await;
     }
+    let gate = lock(&shared.gate).clone();
+    if let Some(gate) = gate {
+        gate.acquire().await.unwrap().forget();
+    }
     let trouble = lock(&shared.trouble).clone();
     match trouble {
-        None => Json(execute(shared.resolve, &call)).into_response(),
+        None => Json(execute(&*shared.resolve, &call)).into_response(),
         Some(Trouble::Status(status)) => {
             let status = StatusCode::from_u16(status).unwrap();
             (status, "connection to db-7.internal:5432 refused").into_response()
         }
         Some(Trouble::Body(body)) => Json(body).into_response(),
-        Some(Trouble::NotJson) => "<html>it works</html>".into_response(),
+        Some(Trouble::Answer(answer)) => Json(answer(&call)).into_response(),
+        Some(Trouble::NotJson) => ([(CONTENT_TYPE, "application/json")], "<html>it works</html>").into_response(),
+        Some(Trouble::NotDeclared) => execute(&*shared.resolve, &call).to_string().into_response(),
         Some(Trouble::Endless) => {
             let megabyte = Bytes::from(vec![b' '; 1024 * 1024]);
-            Body::from_stream(stream::repeat_with(move || Ok::<_, std::io::Error>(megabyte.clone()))).into_response()
+            let body = Body::from_stream(stream::repeat_with(move || Ok::<_, std::io::Error>(megabyte.clone())));
+            ([(CONTENT_TYPE, "application/json")], body).into_response()
         }
         Some(Trouble::Cut) => {
             let half = Ok(Bytes::from_static(b"{\"data\":{\"ord"));
             let chunks = stream::iter([half, Err(std::io::Error::other("cut"))]);
-            Body::from_stream(chunks).into_response()
+            ([(CONTENT_TYPE, "application/json")], Body::from_stream(chunks)).into_response()
         }
         Some(Trouble::Silence) => std::future::pending().await,
     }
 }
 
-fn execute(resolve: Resolver, call: &Call) -> Value {
+fn execute(resolve: &Resolver, call: &Call) -> Value {
     let document = parse_query(&call.query).unwrap();
     let DocumentOperations::Single(operation) = &document.operations else { panic!("one operation") };
     let [root] = &operation.node.selection_set.node.items[..] else { panic!("one root field") };

@@ -1,8 +1,12 @@
 //! The API between a client and two stand-ins, and the objects that these have: the orders `o1`, `o2` and `o3`, and
 //! the invoices `i1` and `i2` of the first two.
 
-use bff::Config;
+use std::sync::Arc;
+
+use bff::{Config, LiveGauges};
 use chassis::{listen::Listen, service::RunningService};
+use contracts::schemas::{INVOICES, ORDERS};
+use messaging::{EventBus, in_process::InProcessBus};
 use serde_json::{Value, json};
 
 use crate::service::Service;
@@ -12,6 +16,8 @@ pub(crate) struct World {
     pub(crate) invoices: Service,
     pub(crate) bff: RunningService,
     pub(crate) client: reqwest::Client,
+    pub(crate) bus: Arc<dyn EventBus>,
+    pub(crate) gauges: LiveGauges,
 }
 
 impl World {
@@ -21,12 +27,31 @@ impl World {
 
     /// Starts with other settings than the defaults.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let (orders, invoices) = (Service::start(resolve_orders).await, Service::start(resolve_invoices).await);
+        let services = (Service::start(ORDERS, resolve_orders).await, Service::start(INVOICES, resolve_invoices).await);
+        Self::between(services, change).await
+    }
+
+    /// Starts with other objects.
+    pub(crate) async fn of(
+        orders: impl Fn(&str, &Value) -> Value + Send + Sync + 'static,
+        invoices: impl Fn(&str, &Value) -> Value + Send + Sync + 'static,
+    ) -> Self {
+        Self::between((Service::start(ORDERS, orders).await, Service::start(INVOICES, invoices).await), |_| ()).await
+    }
+
+    async fn between((orders, invoices): (Service, Service), change: impl FnOnce(&mut Config)) -> Self {
         let url = |service: &Service| format!("http://127.0.0.1:{}", service.port).parse().unwrap();
         let mut config = Config::new(Listen::anywhere(), url(&orders), url(&invoices));
         change(&mut config);
+        let (bus, gauges) = (bus(), config.live.gauges.clone());
+        let bff = bff::start(config, Arc::clone(&bus)).await.unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { orders, invoices, bff: bff::start(config).await.unwrap(), client }
+        Self { orders, invoices, bff, client, bus, gauges }
+    }
+
+    /// The invoices service again, on the port that it had.
+    pub(crate) async fn invoices_again(&self, port: u16) -> Service {
+        Service::start_on(port, INVOICES, resolve_invoices).await
     }
 
     /// The whole answer to `query`.
@@ -52,6 +77,11 @@ impl World {
         assert_eq!(answer.get("errors"), None, "{query}");
         answer["data"].take()
     }
+}
+
+/// A bus on which nothing happens.
+pub(crate) fn bus() -> Arc<dyn EventBus> {
+    Arc::new(InProcessBus::new())
 }
 
 /// Each error as `path: code of service`, sorted.

@@ -37,6 +37,43 @@ pub fn endpoint<E: Executor>(executor: E) -> MethodRouter {
     })
 }
 
+/// Reads a request, whichever way it comes: GET with parameters, or POST with JSON.
+///
+/// # Errors
+/// As [`endpoint`] answers them: 400, 413, 415.
+pub async fn read_request(request: Request) -> Result<GraphqlRequest, Problem> {
+    if *request.method() == Method::GET {
+        return from_query(request.uri().query().unwrap_or_default());
+    }
+    http::require_json(request.headers())?;
+    from_body(&http::read_body(request, &()).await?)
+}
+
+/// A document that cannot be parsed, in one sentence.
+pub fn syntax_error(error: &ServerError) -> ServerError {
+    let mut refusal = ServerError::new(first_line(&error.message), None);
+    refusal.locations.clone_from(&error.locations);
+    refusal.extensions.get_or_insert_default().set("code", "GRAPHQL_PARSE_FAILED");
+    refusal
+}
+
+/// Whether nothing was executed: such errors have no path, and the answer has no `data` at all (GraphQL specification,
+/// section 7.1).
+pub fn is_refusal(response: &GraphqlResponse) -> bool {
+    response.data == Value::Null && !response.errors.is_empty() && response.errors.iter().all(|e| e.path.is_empty())
+}
+
+/// Gives each error a code that has none.
+pub fn complete_codes(response: &mut GraphqlResponse) {
+    let code = if is_refusal(response) { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
+    for error in &mut response.errors {
+        let extensions = error.extensions.get_or_insert_default();
+        if extensions.get("code").is_none() {
+            extensions.set("code", code);
+        }
+    }
+}
+
 /// The two media types of an answer, and the status codes that go with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MediaType {
@@ -154,8 +191,7 @@ async fn run<E: Executor>(
     let kind = match request.parsed_query() {
         Ok(document) => operation_type(&document.operations, name.as_deref()),
         Err(error) => {
-            let message = first_line(&error.message);
-            return Ok(answer(request_error(message, "GRAPHQL_PARSE_FAILED", Some(&error)), media));
+            return Ok(answer(GraphqlResponse::from_errors(vec![syntax_error(&error)]), media));
         }
     };
     if method == Method::GET && kind == Some(OperationType::Mutation) {
@@ -165,7 +201,9 @@ async fn run<E: Executor>(
         return Ok(([(header::ALLOW, HeaderValue::from_static("POST"))], problem).into_response());
     }
     if kind == Some(OperationType::Subscription) {
-        return Err(malformed("subscriptions are not served over plain HTTP requests"));
+        return Err(malformed(
+            "a subscription needs a transport that goes on: Accept: text/event-stream, or a WebSocket",
+        ));
     }
     Ok(answer(executor.execute(request).await, media))
 }
@@ -189,28 +227,9 @@ fn first_line(message: &str) -> String {
     format!("syntax error: {}", line.trim_start_matches(['=', ' ', '|']))
 }
 
-fn request_error(message: String, code: &str, cause: Option<&ServerError>) -> GraphqlResponse {
-    let mut error = ServerError::new(message, None);
-    if let Some(cause) = cause {
-        error.locations.clone_from(&cause.locations);
-    }
-    error.extensions.get_or_insert_default().set("code", code);
-    GraphqlResponse::from_errors(vec![error])
-}
-
 fn answer(mut response: GraphqlResponse, media: MediaType) -> Response {
-    // A request error stops before execution: it has no path, and the answer has no `data` at all
-    // (GraphQL specification, section 7.1).
-    let before_execution = response.data == Value::Null
-        && !response.errors.is_empty()
-        && response.errors.iter().all(|e| e.path.is_empty());
-    for error in &mut response.errors {
-        let code = if before_execution { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
-        let extensions = error.extensions.get_or_insert_default();
-        if extensions.get("code").is_none() {
-            extensions.set("code", code);
-        }
-    }
+    let before_execution = is_refusal(&response);
+    complete_codes(&mut response);
     let status = match media {
         MediaType::GraphqlResponse if before_execution => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,

@@ -6,7 +6,7 @@ mod error;
 mod page;
 
 pub use date_time::DateTime;
-pub use endpoint::endpoint;
+pub use endpoint::{complete_codes, endpoint, is_refusal, read_request, syntax_error};
 pub use error::{ApiError, bad_user_input};
 pub use page::{PageInfo, PageRequest};
 

@@ -14,6 +14,7 @@ mod generation;
 mod hold;
 pub mod letters;
 mod link;
+mod listener;
 mod message;
 mod publisher;
 pub mod setup;
@@ -27,11 +28,12 @@ use chassis::backoff::Throttle;
 use contracts::topology::Queue;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{BusStatus, EventBus, Handler, Publisher, Subscription};
+use crate::{BusStatus, EventBus, Handler, Listener, Publisher, Subscription};
 use aside::Origin;
 use confirm::ConfirmedPublisher;
 use consumer::Consumer;
 use link::Link;
+use listener::LiveQueue;
 use publisher::RabbitPublisher;
 use topology::Topology;
 pub use uri::InvalidUrl;
@@ -75,6 +77,15 @@ impl RabbitMq {
             consuming: Link::open("consuming", broker, topology),
         })
     }
+
+    /// The same over a single connection, for a process that only listens.
+    ///
+    /// # Errors
+    /// As [`RabbitMq::connect`].
+    pub fn connect_to_listen(url: &str, service: &'static str) -> Result<Self, InvalidUrl> {
+        let link = Link::open("listening", uri::parse(url)?, Arc::new(Topology::default()));
+        Ok(Self { service, publishing: Arc::clone(&link), consuming: link })
+    }
 }
 
 #[async_trait]
@@ -99,10 +110,18 @@ impl EventBus for RabbitMq {
         Subscription { stop, tasks }
     }
 
+    fn listen(&self, listener: Arc<dyn Listener>) -> Subscription {
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        tasks.spawn(LiveQueue { link: Arc::clone(&self.consuming), listener, stop: stop.clone() }.run());
+        Subscription { stop, tasks }
+    }
+
     fn status(&self) -> BusStatus {
         use BusStatus::{Degraded, Differs, Up};
         // What is away counts for more than what differs, which both connections see alike.
         match (self.publishing.status(), self.consuming.status()) {
+            (status, _) if Arc::ptr_eq(&self.publishing, &self.consuming) => status,
             (Degraded(one), Degraded(other)) => Degraded(format!("{one}; {other}")),
             (Degraded(trouble), _) | (_, Degraded(trouble)) => Degraded(trouble),
             (Differs(what), _) | (_, Differs(what)) => Differs(what),

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     rabbitmq::RabbitWorld,
-    support::{Gate, Recorder, done, event, events, eventually, ids, relay, relay_with, within},
+    support::{Ear, Gate, Recorder, done, event, events, eventually, ids, relay, relay_with, within},
 };
 
 /// A bus, and a look at what it has set aside.
@@ -96,6 +96,9 @@ on_every_bus! {
     a_publisher_that_gives_up_cuts_no_work_in_half
     an_event_without_a_queue_is_accepted
     an_empty_window_is_nothing
+    every_listener_hears_every_event_as_it_was_published
+    a_listener_hears_what_nobody_works_on_yet
+    a_stopped_listener_hears_no_more
 }
 
 async fn an_event_reaches_its_queue_and_no_other(world: &World) {
@@ -344,6 +347,49 @@ async fn an_empty_window_is_nothing(world: &World) {
     let mut publisher = world.bus().publisher();
     within("the bus to be ready", publisher.ready()).await;
     assert_eq!(publisher.publish(&[]).await, Ok(vec![]));
+}
+
+async fn every_listener_hears_every_event_as_it_was_published(world: &World) {
+    for queue in [&ORDERS, &ORDERS_INVOICE_EVENTS] {
+        world.bus().subscribe(queue, Recorder::new());
+    }
+    let (one, _) = listen(world).await;
+    let (other, _) = listen(world).await;
+    let window = [OrderCreated, OrderPaid, InvoicePaid].map(event);
+
+    relay(world.bus().publisher(), window.to_vec()).await;
+
+    for ear in [one, other] {
+        eventually("every event to be heard", || window.iter().all(|event| ear.heard().contains(event))).await;
+        assert_eq!(ear.begun(), 1);
+    }
+}
+
+async fn a_listener_hears_what_nobody_works_on_yet(world: &World) {
+    let (ear, _) = listen(world).await;
+    let created = event(OrderCreated);
+    let mut publisher = world.bus().publisher();
+    within("the bus to be ready", publisher.ready()).await;
+    let _ = publisher.publish(std::slice::from_ref(&created)).await;
+    eventually("the event to be heard", || ear.heard() == [created.clone()]).await;
+}
+
+async fn a_stopped_listener_hears_no_more(world: &World) {
+    let (stopped, subscription) = listen(world).await;
+    let (ear, _) = listen(world).await;
+    within("the listener to stop", subscription.stop()).await;
+    let paid = event(OrderPaid);
+    relay(world.bus().publisher(), vec![paid.clone()]).await;
+    eventually("the event to be heard", || ear.heard() == [paid.clone()]).await;
+    assert_eq!(stopped.heard(), []);
+}
+
+/// A listener that hears everything from now on.
+async fn listen(world: &World) -> (Arc<Ear>, Subscription) {
+    let ear = Arc::new(Ear::default());
+    let subscription = world.bus().listen(ear.clone());
+    eventually("the listener to hear", || ear.begun() == 1).await;
+    (ear, subscription)
 }
 
 /// Publishes while nobody consumes, so that all of it is one batch. Answers what became of each in the end.

@@ -1,8 +1,10 @@
-//! The permissions that we ship: enough for each service, and not for the work of the other.
+//! The permissions that we ship: enough for each service, and not for the work of another.
 //!
 //! What RabbitMQ wants for each operation was found out here: nothing for looking at a queue that exists, `read` on a
 //! queue to consume, `write` on an exchange to publish, the topic permission for the routing key, and `write` on
 //! `amq.default` for publishing to a queue by its name, which is how a message gets to the dead letters.
+
+use std::sync::Arc;
 
 use contracts::{
     EventType::{InvoicePaid, OrderCanceled, OrderCreated},
@@ -21,14 +23,15 @@ use testkit::TestBroker;
 
 use crate::{
     rabbitmq::RabbitWorld,
-    support::{Recorder, event, eventually, relay},
+    support::{Ear, Recorder, event, eventually, ids, relay},
 };
 
 /// Each service on a bus with its own user, on a topology that an administrator has declared.
 struct Services {
     orders: RabbitMq,
     invoices: RabbitMq,
-    urls: [String; 2],
+    bff: RabbitMq,
+    urls: [String; 3],
     // Last: the buses go before their virtual host. Its bus is the administrator's.
     admin: RabbitWorld,
 }
@@ -39,11 +42,12 @@ impl Services {
         let urls = broker.users().await;
         let admin = RabbitWorld::start_on(broker).await;
         admin.up().await;
-        let [orders, invoices] = urls.each_ref().map(|url| RabbitMq::connect(url).unwrap());
-        for bus in [&orders, &invoices] {
+        let [orders, invoices] = [&urls[0], &urls[1]].map(|url| RabbitMq::connect(url).unwrap());
+        let bff = RabbitMq::connect_to_listen(&urls[2], "bff").unwrap();
+        for bus in [&orders, &invoices, &bff] {
             eventually("the bus to be up", || bus.status() == BusStatus::Up).await;
         }
-        Some(Self { orders, invoices, urls, admin })
+        Some(Self { orders, invoices, bff, urls, admin })
     }
 }
 
@@ -51,6 +55,9 @@ impl Services {
 async fn each_service_can_do_its_work() {
     let Some(services) = Services::start().await else { return };
     let (created, canceled, invoices) = (Recorder::new(), Recorder::new(), Recorder::new());
+    let ear = Arc::new(Ear::default());
+    services.bff.listen(ear.clone());
+    eventually("the bff to hear", || ear.begun() == 1).await;
     services.invoices.subscribe(&ORDERS, created.clone());
     services.invoices.subscribe(&INVOICES_ORDER_CANCELED, canceled.clone());
     services.orders.subscribe(&ORDERS_INVOICE_EVENTS, invoices.clone());
@@ -60,9 +67,11 @@ async fn each_service_can_do_its_work() {
     let answered = relay(services.invoices.publisher(), vec![invoice.clone()]).await;
 
     assert_eq!([sent, answered].concat(), vec![Outcome::Accepted; 3]);
+    let all = [order.clone(), cancellation.clone(), invoice.clone()];
     for (recorder, event) in [(created, order), (canceled, cancellation), (invoices, invoice)] {
         recorder.saw(&[event]).await;
     }
+    eventually("the bff to hear all", || ids(&ear.heard()) == ids(&all)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -86,7 +95,7 @@ async fn each_service_can_set_a_message_aside() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topology_that_is_not_there_yet_is_waited_for() {
     let Some(broker) = TestBroker::start().await else { return };
-    let [orders, _] = broker.users().await;
+    let [orders, ..] = broker.users().await;
     let bus = RabbitMq::connect(&orders).unwrap();
     let missing =
         |status| matches!(status, BusStatus::Degraded(why) if why.contains("NOT_FOUND") && why.contains(EXCHANGE));
@@ -99,11 +108,17 @@ async fn a_topology_that_is_not_there_yet_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn neither_can_do_the_work_of_the_other_nor_change_the_topology() {
+async fn none_can_do_the_work_of_another_nor_change_the_topology() {
     let Some(services) = Services::start().await else { return };
-    let [orders, invoices] = services.urls.each_ref();
+    let [orders, invoices, bff] = services.urls.each_ref();
 
-    for (url, routing_key) in [(orders, "invoice.paid"), (invoices, "order.created"), (invoices, "order.canceled")] {
+    for (url, routing_key) in [
+        (orders, "invoice.paid"),
+        (invoices, "order.created"),
+        (invoices, "order.canceled"),
+        (bff, "order.created"),
+        (bff, "invoice.paid"),
+    ] {
         refused(url, &format!("publishing {routing_key}"), async |channel| publish(&channel, routing_key).await).await;
     }
     for (url, queue) in [
@@ -112,6 +127,10 @@ async fn neither_can_do_the_work_of_the_other_nor_change_the_topology() {
         (invoices, "orders.invoice-events"),
         (orders, "orders.dlq"),
         (invoices, "orders.dlq"),
+        (bff, "orders"),
+        (bff, "invoices.order-canceled"),
+        (bff, "orders.invoice-events"),
+        (bff, "orders.dlq"),
     ] {
         refused(url, &format!("consuming {queue}"), async |channel| {
             let options = BasicConsumeOptions::default();
@@ -127,7 +146,7 @@ async fn neither_can_do_the_work_of_the_other_nor_change_the_topology() {
         })
         .await;
     }
-    for url in [orders, invoices] {
+    for url in [orders, invoices, bff] {
         for queue in ["orders", "orders.invoice-events", "a queue of mine"] {
             refused(url, &format!("declaring {queue}"), async |channel| {
                 let options = QueueDeclareOptions { durable: true, ..Default::default() };

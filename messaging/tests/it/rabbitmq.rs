@@ -23,7 +23,7 @@ use messaging::{BusStatus, EventBus, Outcome, Rejection, Verdict, rabbitmq::Rabb
 use testkit::TestBroker;
 use uuid::Uuid;
 
-use crate::support::{Recorder, event, events, eventually, relay, relay_with, within};
+use crate::support::{Ear, Recorder, event, events, eventually, relay, relay_with, within};
 
 /// A bus and a plain client on a virtual host of their own.
 pub(crate) struct RabbitWorld {
@@ -231,6 +231,27 @@ async fn an_idle_connection_that_dies_is_replaced_before_anybody_needs_it() {
     world.up().await;
     let window = [event(OrderCreated)];
     assert_eq!(world.bus.publisher().publish(&window).await, Ok(vec![Outcome::Accepted]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_whose_connection_dies_is_told_so_and_hears_again() {
+    let world = broker_or_skip!(RabbitWorld::start());
+    let listening = RabbitMq::connect_to_listen(world.url(), "test").unwrap();
+    let ear = Arc::new(Ear::default());
+    let subscription = listening.listen(ear.clone());
+    eventually("the listener to hear", || ear.begun() == 1).await;
+    assert_eq!(listening.status(), BusStatus::Up);
+
+    // Both of ours, the one that listens, and the plain client's.
+    world.broker.close_connections(4).await;
+    eventually("the listener to hear again", || ear.begun() == 2).await;
+    world.up().await;
+    let paid = event(OrderPaid);
+    relay(world.bus.publisher(), vec![paid.clone()]).await;
+    eventually("the event to be heard", || ear.heard() == [paid.clone()]).await;
+
+    within("the listener to stop", subscription.stop()).await;
+    listening.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

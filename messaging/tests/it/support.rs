@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use contracts::{EventEnvelope, EventType, TraceContext, event_id};
-use messaging::{Delivery, HandleError, Handler, Outcome, Publisher, Verdict};
+use messaging::{Delivery, HandleError, Handler, Listener, Outcome, Publisher, Verdict};
 use tokio::{sync::Semaphore, time::timeout};
 use uuid::Uuid;
 
@@ -184,5 +184,34 @@ impl Handler for Gate {
 
     async fn is_available(&self) -> bool {
         true
+    }
+}
+
+/// A listener that remembers what it heard.
+#[derive(Default)]
+pub(crate) struct Ear {
+    begun: Mutex<usize>,
+    heard: Mutex<Vec<EventEnvelope>>,
+}
+
+impl Ear {
+    /// How often it was told that it hears everything from then on.
+    pub(crate) fn begun(&self) -> usize {
+        *self.begun.lock().unwrap()
+    }
+
+    /// The events so far, in order.
+    pub(crate) fn heard(&self) -> Vec<EventEnvelope> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+impl Listener for Ear {
+    fn listening(&self) {
+        *self.begun.lock().unwrap() += 1;
+    }
+
+    fn event(&self, event: &EventEnvelope) {
+        self.heard.lock().unwrap().push(event.clone());
     }
 }

@@ -4,9 +4,10 @@
 mod loader;
 mod mutation;
 mod query;
+mod subscription;
 mod types;
 
-use async_graphql::{EmptySubscription, Schema, dataloader::DataLoader};
+use async_graphql::{Schema, dataloader::DataLoader};
 use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
@@ -15,21 +16,23 @@ use crate::service::{OrderError, OrderService};
 use loader::{OrderLoader, TimelineLoader};
 use mutation::Mutation;
 use query::Query;
+use subscription::Subscription;
 use types::UserError;
 
 /// The executable schema.
-pub type OrdersSchema = Schema<Query, Mutation, EmptySubscription>;
+pub type OrdersSchema = Schema<Query, Mutation, Subscription>;
 
 /// The most fields of one request. GraphiQL's introspection has some 300; each root field is a query to the database.
 const MAX_FIELDS: usize = 500;
 /// The deepest nesting of one request. GraphiQL's introspection needs 15.
 const MAX_DEPTH: usize = 20;
 
-fn build() -> async_graphql::SchemaBuilder<Query, Mutation, EmptySubscription> {
+fn build() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
     // No field returns the interface itself, so nothing else would register it.
-    Schema::build(Query, Mutation, EmptySubscription)
+    Schema::build(Query, Mutation, Subscription)
         .register_output_type::<UserError>()
         .enable_federation()
+        .enable_subscription_in_federation()
         .limit_complexity(MAX_FIELDS)
         .limit_depth(MAX_DEPTH)
 }

@@ -10,13 +10,13 @@ use migration::Schema;
 use reqwest::Client;
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
-use testkit::{TestBroker, eventually, roles::ServiceRoles};
+use testkit::{EventStream, TestBroker, eventually, roles::ServiceRoles};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn services_with_their_own_users_and_roles_take_an_order_to_its_end() {
     let Some(roles) = ServiceRoles::create().await else { return };
     let Some(broker) = TestBroker::start().await else { return };
-    let [orders_user, invoices_user] = broker.users().await;
+    let [orders_user, invoices_user, bff_user] = broker.users().await;
     // The operator's part: the topology.
     let admin = RabbitMq::connect(broker.url()).unwrap();
     eventually("the topology is declared", || async { (admin.status() == BusStatus::Up).then_some(()) }).await;
@@ -29,7 +29,10 @@ async fn services_with_their_own_users_and_roles_take_an_order_to_its_end() {
     let config = invoices::Config::embedded(Listen::anywhere(), &roles.service_url(Schema::Invoices), limit);
     let bus = connect(&invoices_user);
     let invoices = closing(invoices::start(config, Arc::clone(&bus)).await.unwrap(), bus);
-
+    let config = bff::Config::new(Listen::anywhere(), orders.url().parse().unwrap(), invoices.url().parse().unwrap());
+    let bus: Arc<dyn EventBus> = Arc::new(RabbitMq::connect_to_listen(&bff_user, "bff").unwrap());
+    eventually("the bff is connected", || async { (bus.status() == BusStatus::Up).then_some(()) }).await;
+    let bff = closing(bff::start(config, Arc::clone(&bus)).await.unwrap(), bus);
     let [paid, canceled] = [place(&orders).await, place(&orders).await];
     let invoice = first(&format!("{}/invoices?orderId={paid}", invoices.url()), "issued").await;
     post(&format!("{}/invoices/{}/pay", invoices.url(), invoice["id"].as_str().unwrap())).await;
@@ -41,7 +44,15 @@ async fn services_with_their_own_users_and_roles_take_an_order_to_its_end() {
     })
     .await;
     first(&format!("{}/invoices?orderId={canceled}", invoices.url()), "voided").await;
-    for service in [orders, invoices] {
+    // Its last news came over the broker.
+    let query = "subscription($id: ID!) { orderUpdated(id: $id) { status } }";
+    let third = place(&orders).await;
+    let mut updates = EventStream::open(bff.url(), query, json!({ "id": third })).await;
+    assert_eq!(updates.answer().await["data"]["orderUpdated"]["status"], "PENDING");
+    post(&format!("{}/orders/{third}/cancel", orders.url())).await;
+    assert_eq!(updates.answer().await["data"]["orderUpdated"]["status"], "CANCELED");
+    drop(updates);
+    for service in [bff, orders, invoices] {
         let ready = Client::new().get(format!("{}/readyz", service.url())).send().await.unwrap();
         assert_eq!(ready.status(), 200);
         service.stop().await;

@@ -4,6 +4,7 @@
 
 mod journeys;
 mod least_privilege;
+mod live;
 mod outages;
 mod process;
 mod reconciling;

@@ -1,0 +1,90 @@
+//! The transports of operations that go on: event streams ([`sse`]) and WebSockets ([`websocket`]), beside plain HTTP.
+//!
+//! All of them hand a request to the one entry (`crate::entry`), so what is refused by one is refused by all. Here it is
+//! only decided which transport a request wants, and that everything ends when the process stops: hyper waits for no
+//! upgraded connection, and an event stream would have it wait for ever.
+
+mod origin;
+mod protocol;
+mod socket;
+mod sse;
+mod websocket;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{Method, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{config::LiveConfig, entry::Entry};
+pub use origin::Origins;
+use sse::Wanted;
+
+/// What the transports of a process share.
+#[derive(Clone)]
+pub(crate) struct Transports(Arc<Shared>);
+
+struct Shared {
+    entry: Entry,
+    limits: LiveConfig,
+    /// Fires when the process stops.
+    stop: CancellationToken,
+    /// The tasks of WebSockets.
+    sockets: TaskTracker,
+}
+
+impl Transports {
+    /// To `entry`, within `limits`.
+    pub(crate) fn new(entry: Entry, limits: LiveConfig) -> Self {
+        Self(Arc::new(Shared { entry, limits, stop: CancellationToken::new(), sockets: TaskTracker::new() }))
+    }
+
+    /// The routes: `/graphql` with all transports around `plain`, and `/graphql/ws` for WebSockets alone.
+    pub(crate) fn routes(&self, plain: MethodRouter) -> Router {
+        let choose = middleware::from_fn_with_state(self.clone(), choose);
+        Router::new()
+            .route("/graphql", plain.layer(choose))
+            .route("/graphql/ws", get(websocket::upgrade).with_state(self.clone()))
+    }
+
+    /// Ends all streams and sockets, in the words of their protocols.
+    pub(crate) fn end(&self) {
+        self.0.stop.cancel();
+    }
+
+    /// Waits until the last socket has ended.
+    pub(crate) async fn ended(&self) {
+        self.0.sockets.close();
+        self.0.sockets.wait().await;
+    }
+}
+
+/// Hands a request for `/graphql` to the transport that it asks for.
+async fn choose(State(transports): State<Transports>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if *request.method() == Method::GET && names(headers, &header::UPGRADE, "websocket") {
+        return websocket::accept(transports, request).await.into_response();
+    }
+    let operation = matches!(*request.method(), Method::GET | Method::POST);
+    match sse::wanted(headers) {
+        Wanted::Always if operation => sse::respond(transports, request).await.into_response(),
+        Wanted::ForSubscriptions if operation => match sse::respond_to_subscription(transports, request).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(request)) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        },
+        _ => next.run(request).await,
+    }
+}
+
+/// Whether a header that is a list of tokens has this one.
+fn names(headers: &axum::http::HeaderMap, name: &header::HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
+}
