@@ -7,7 +7,7 @@ use chassis::{listen::Listen, telemetry::TelemetryConfig};
 use clap::builder::TypedValueParser;
 use reqwest::Url;
 
-use crate::{live::LiveGauges, transport::Origins};
+use crate::{live::LiveGauges, pages::PagesConfig, transport::Origins};
 
 /// Enough to keep a service busy, and few enough that one which is slow holds no more than that.
 const MAX_CALLS: usize = 256;
@@ -62,6 +62,10 @@ pub struct Config {
     /// Live updates.
     #[command(flatten)]
     pub live: LiveConfig,
+
+    /// The console and the playground.
+    #[command(flatten)]
+    pub pages: PagesConfig,
 
     /// Logs and traces.
     #[command(flatten)]
@@ -138,6 +142,7 @@ impl Config {
             subgraph_max_waiting: MAX_WAITING,
             request_timeout: Duration::from_secs(10),
             live: LiveConfig::default(),
+            pages: PagesConfig::default(),
             telemetry: TelemetryConfig::default(),
         }
     }
