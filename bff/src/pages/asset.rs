@@ -113,7 +113,10 @@ impl Freshness {
 /// Whether the client has it already (`If-None-Match`, compared weakly: a gateway that compresses weakens the tag).
 fn is_known(request: &HeaderMap, tag: &str) -> bool {
     let values = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == tag)
+    values
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|one| one == "*" || one.trim_start_matches("W/") == tag)
 }
 
 /// FNV-1a (Fowler, Noll, Vo) with 64 bits. The contents are our own, so nobody looks for two with the same one.

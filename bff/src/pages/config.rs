@@ -24,8 +24,11 @@ impl FromStr for TraceUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected =
-            || format!("{text:?} must be an http or https URL with {TRACE_ID}, like http://localhost:16686/trace/{TRACE_ID}");
+        let expected = || {
+            format!(
+                "{text:?} must be an http or https URL with {TRACE_ID}, like http://localhost:16686/trace/{TRACE_ID}"
+            )
+        };
         let url: Url = text.parse().map_err(|_| expected())?;
         let is_web = matches!(url.scheme(), "http" | "https");
         (is_web && text.contains(TRACE_ID)).then(|| Self(text.to_owned())).ok_or_else(expected)

@@ -36,7 +36,8 @@ macro_rules! files {
     };
 }
 
-const FILES: &[(&str, &[u8])] = files!("api.js", "app.js", "dom.js", "icon.svg", "list.js", "live.js", "order.js", "row.js", "style.css");
+const FILES: &[(&str, &[u8])] =
+    files!("api.js", "app.js", "dom.js", "icon.svg", "list.js", "live.js", "order.js", "row.js", "style.css");
 
 /// The routes: the document, its settings, and the rest.
 pub(super) fn routes(config: &PagesConfig) -> Router {

@@ -39,5 +39,8 @@ pub(super) fn routes() -> Router {
     let asset = get(move |PathParameter(name): PathParameter, headers: HeaderMap| async move {
         asset(&format!("assets/{name}"), &headers)
     });
-    Router::new().route("/playground", page.clone()).route("/playground/", page).route("/playground/assets/{name}", asset)
+    Router::new()
+        .route("/playground", page.clone())
+        .route("/playground/", page)
+        .route("/playground/assets/{name}", asset)
 }

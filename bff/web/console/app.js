@@ -113,9 +113,9 @@ form.addEventListener('submit', async (event) => {
     attempt = null;
     show(byId('form-error'), null);
     own.add(order.id);
-    receive(order);
     const hidden = matches(wanted(), order) ? '' : ' It is not shown: the filter leaves it out.';
     announce(`Order ${shortId(order.id)} created.${hidden}`);
+    receive(order);
   } catch (error) {
     show(byId('form-error'), error.message);
   } finally {
@@ -151,8 +151,10 @@ async function cancel(order) {
   announce(`Order ${shortId(order.id)} canceled.`);
 }
 
-function receive(order) {
-  list.update(order);
+function receive(read) {
+  list.update(read);
+  // A live update may have come before the answer to the mutation, and then knows more.
+  const order = list.find(read.id) ?? read;
   if (own.has(order.id) && order.invoice && order.invoice !== UNAVAILABLE) {
     own.delete(order.id);
     announce(`Order ${shortId(order.id)}: invoice ${invoiceText(order).join(' ')}.`);

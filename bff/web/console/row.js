@@ -41,8 +41,9 @@ export class Row {
   #build(order) {
     const toggle = element(
       'button',
-      { type: 'button', class: 'toggle', 'aria-expanded': 'false', 'aria-label': `Details of order ${order.id}` },
+      { type: 'button', class: 'toggle', 'aria-expanded': 'false' },
       say.shortId(order.id),
+      element('span', { class: 'visually-hidden' }, ' details'),
     );
     const cell = (name, ...children) => element('td', { role: 'cell', class: name }, ...children);
     const button = (text, act) => element('button', { type: 'button', onclick: () => this.#act(act) }, text);
@@ -72,7 +73,7 @@ export class Row {
       cell('actions', cells.pay, cells.cancel),
     );
     for (const [key, text] of [['pay', 'Pay'], ['cancel', 'Cancel']]) {
-      cells[key].setAttribute('aria-label', `${text} order ${say.shortId(order.id)}`);
+      cells[key].setAttribute('aria-label', `${text} ${say.shortId(order.id)}`);
     }
   }
 
