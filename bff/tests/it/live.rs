@@ -81,6 +81,7 @@ async fn publish_as(
         source: "orders".into(),
         aggregate_id: order,
         event_no: 1,
+        asks: false,
         order_id: order,
         occurred_at: contracts::now(),
         trace_context: TraceContext::default(),
