@@ -11,7 +11,7 @@ const result = (page) => page.locator('.result-window .view-lines');
 /** Text as the editor shows it: its spaces are no-break spaces. */
 const textOf = async (locator) => (await locator.innerText()).replaceAll('\u00a0', ' ');
 const run = (page) => page.getByRole('button', { name: /Execute query/ }).click();
-const tab = (page, name) => page.getByRole('tab', { name: new RegExp(name) }).click();
+const tab = (page, name) => page.getByRole('tab', { name, exact: true }).click();
 
 async function open(options) {
   const opened = await world.open('/playground', options);
