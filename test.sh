@@ -75,7 +75,6 @@ main() {
     fi
     check_faults
     check_contracts
-    check_playground
     check_scripts
     check_dependencies
 }
@@ -141,16 +140,6 @@ install_contract_packages() {
     flock "$CONTRACTS_LOCK"
     [[ contracts/node_modules/.package-lock.json -nt contracts/package-lock.json ]] ||
         npm --prefix contracts ci --no-audit --no-fund
-}
-
-# The committed build of the playground is what its sources give.
-check_playground() {
-    if ! command -v npm >/dev/null; then
-        skip 'playground: build' 'npm is not installed'
-        return
-    fi
-    step 'playground: packages' npm --prefix bff/web/playground ci --no-audit --no-fund
-    step 'playground: build' npm --prefix bff/web/playground run --silent check
 }
 
 check_scripts() {
