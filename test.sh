@@ -125,6 +125,14 @@ check_contracts() {
     fi
     step 'contracts: packages' install_contract_packages
     step 'contracts: composition' npm --prefix contracts run --silent test:composition
+    step 'contracts: GraphQL over HTTP' npm --prefix contracts run --silent test:graphql-http
+    local node needed=v20.17.0
+    node=$(node --version)
+    if [[ $(printf '%s\n' "$needed" "$node" | sort --version-sort | head -n 1) == "$needed" ]]; then
+        step 'contracts: a Federation gateway' npm --prefix contracts run --silent test:differential
+    else
+        skip 'contracts: a Federation gateway' "its packages need Node $needed, and this is $node"
+    fi
     step 'contracts: events' npm --prefix contracts run --silent test:asyncapi
     step 'contracts: clients of the API' npm --prefix contracts run --silent test:clients
     if ensure_servers; then

@@ -1,13 +1,13 @@
 //! What the process is told from outside. `--help` is the reference; a value that is not allowed is refused at start,
 //! with its name and what is allowed.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use chassis::{listen::Listen, telemetry::TelemetryConfig};
 use clap::builder::TypedValueParser;
 use reqwest::Url;
 
-use crate::{live::LiveGauges, pages::PagesConfig, transport::Origins};
+use crate::{guard::Limits, live::LiveGauges, pages::PagesConfig, transport::Origins};
 
 /// Enough to keep a service busy, and few enough that one which is slow holds no more than that.
 const MAX_CALLS: usize = 256;
@@ -58,6 +58,15 @@ pub struct Config {
         value_parser = milliseconds
     )]
     pub request_timeout: Duration,
+
+    /// A manifest of trusted documents: then no others run. Apollo's persisted query manifest, or a JSON object from
+    /// hash to text.
+    #[arg(long, env = "TRUSTED_DOCUMENTS", value_name = "FILE")]
+    pub trusted_documents: Option<PathBuf>,
+
+    /// How much a request may ask for.
+    #[command(flatten)]
+    pub limits: Limits,
 
     /// Live updates.
     #[command(flatten)]
@@ -141,6 +150,8 @@ impl Config {
             subgraph_max_calls: MAX_CALLS,
             subgraph_max_waiting: MAX_WAITING,
             request_timeout: Duration::from_secs(10),
+            trusted_documents: None,
+            limits: Limits::default(),
             live: LiveConfig::default(),
             pages: PagesConfig::default(),
             telemetry: TelemetryConfig::default(),

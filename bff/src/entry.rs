@@ -1,15 +1,16 @@
 //! The one way in, whatever the transport: what holds for a request as a whole is done here, around the schema.
 //!
-//! Here a request gets its deadline and the state that its root fields share, and its answer the shape that the
-//! specification asks for where the library's differs.
+//! [`Entry::admit`] looks at a request before anything runs; every transport goes through it. [`Entry::run`] gives a
+//! request its deadline and the state that its root fields share, and its answer the shape that the specification asks
+//! for where the library's differs. [`Entry::stream`] does it for transports that go on, and knows subscriptions.
 
 use std::{sync::Arc, time::Duration};
 
 use async_graphql::{
-    Data, Executor, Name, PathSegment, Request, Response, ServerError, Value, Variables,
-    parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
+    Name, PathSegment, Request, Response, ServerError, Value,
+    parser::types::{ExecutableDocument, OperationDefinition, OperationType},
 };
-use chassis::graphql;
+use chassis::graphql::{GraphqlService, complete_variables, is_refusal, operation, remove_placeholders, request_error};
 use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
@@ -18,11 +19,16 @@ use tokio::time::Instant;
 
 use crate::{
     compose::{Composer, Subgraphs},
+    documents::Documents,
+    guard::Guard,
     live::Live,
-    overlap,
     schema::{ApiSchema, RequestState},
     selection::collect_fields,
 };
+
+/// How many errors a document is told of. Validation finds one at almost every token of a document made for that, and
+/// some of them once for each level around it.
+const MAX_REQUEST_ERRORS: usize = 50;
 
 /// Executes requests.
 #[derive(Clone)]
@@ -30,119 +36,88 @@ pub(crate) struct Entry {
     schema: ApiSchema,
     subgraphs: Arc<Subgraphs>,
     live: Live,
+    documents: Arc<Documents>,
+    guard: Guard,
     request_timeout: Duration,
 }
 
-/// A request that may run.
+/// A request that may run: its document is parsed and checked, its variables are complete.
 pub(crate) struct Admitted {
     request: Request,
     kind: OperationType,
     /// The response keys of the root fields, in the order of the document.
     keys: Vec<Name>,
-}
-
-impl Admitted {
-    /// What kind of operation it is.
-    pub(crate) fn kind(&self) -> OperationType {
-        self.kind
-    }
+    has_placeholders: bool,
 }
 
 impl Entry {
     /// An entry to `schema`, which answers from `subgraphs`, and for live updates from `live`.
-    pub(crate) fn new(schema: ApiSchema, subgraphs: Arc<Subgraphs>, live: Live, request_timeout: Duration) -> Self {
-        Self { schema, subgraphs, live, request_timeout }
-    }
-
-    /// What every request passes first, over each transport.
-    ///
-    /// # Errors
-    /// The answer that says what is wrong: request errors, without data.
-    pub(crate) fn admit(&self, mut request: Request) -> Result<Admitted, Box<Response>> {
-        let refuse = |error: ServerError| Box::new(Response::from_errors(vec![error]));
-        let name = request.operation_name.clone();
-        let document = request.parsed_query().map_err(|error| refuse(graphql::syntax_error(&error)))?;
-        let (mut kind, mut keys) = (OperationType::Query, Vec::new());
-        if let Some(operation) = operation(document, name.as_deref()) {
-            overlap::check(operation, document).map_err(refuse)?;
-            kind = operation.ty;
-            keys = root_keys(operation, document);
-            let defaults = defaults(operation);
-            fill_in(&mut request.variables, defaults);
-        }
-        if kind == OperationType::Subscription && keys.len() != 1 {
-            return Err(refuse(single_root_field()));
-        }
-        Ok(Admitted { request, kind, keys })
-    }
-
-    /// Runs a query or a mutation.
-    pub(crate) async fn run(&self, Admitted { request, keys, .. }: Admitted) -> Response {
-        let compose = Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.request_timeout);
-        let response = self.schema.execute(request.data(RequestState::new(compose))).await;
-        complete(response, &keys)
+    pub(crate) fn new(
+        schema: ApiSchema,
+        subgraphs: Arc<Subgraphs>,
+        live: Live,
+        documents: Documents,
+        guard: Guard,
+        request_timeout: Duration,
+    ) -> Self {
+        Self { schema, subgraphs, live, documents: Arc::new(documents), guard, request_timeout }
     }
 
     /// Runs any operation: one answer of a query or a mutation, those of a subscription until it ends. A first answer
-    /// that [is a refusal](graphql::is_refusal) is the only one.
+    /// that [is a refusal](is_refusal) is the only one.
     pub(crate) fn stream(&self, admitted: Admitted) -> BoxStream<'static, Response> {
-        match admitted.kind {
-            OperationType::Subscription => self.schema.execute_stream(admitted.request.data(self.live.clone())).boxed(),
-            OperationType::Query | OperationType::Mutation => {
-                let entry = self.clone();
-                stream::once(async move { entry.run(admitted).await }).boxed()
-            }
+        if admitted.kind != OperationType::Subscription {
+            let entry = self.clone();
+            return stream::once(async move { entry.run(admitted).await }).boxed();
         }
+        let Admitted { request, has_placeholders, .. } = admitted;
+        let answers = self.schema.execute_stream(request.data(self.live.clone()));
+        answers.map(move |response| finish(response, has_placeholders)).boxed()
     }
 }
 
-impl Executor for Entry {
-    async fn execute(&self, request: Request) -> Response {
-        match self.admit(request) {
-            Ok(admitted) => self.run(admitted).await,
-            Err(refusal) => *refusal,
+impl GraphqlService for Entry {
+    type Admitted = Admitted;
+
+    fn admit(&self, mut request: Request) -> Result<Admitted, ServerError> {
+        self.guard.variables(&request.variables)?;
+        let document = self.documents.find(&request)?;
+        let executable = &document.executable;
+        let operation = operation(executable, request.operation_name.as_deref())?;
+        complete_variables(operation, &mut request.variables)?;
+        let (kind, keys) = (operation.ty, root_keys(operation, executable));
+        if kind == OperationType::Subscription && keys.len() != 1 {
+            return Err(single_root_field());
         }
+        request.set_parsed_query(executable.clone());
+        Ok(Admitted { request, kind, keys, has_placeholders: document.has_placeholders })
     }
 
-    fn execute_stream(&self, request: Request, _session: Option<Arc<Data>>) -> BoxStream<'static, Response> {
-        match self.admit(request) {
-            Ok(admitted) => self.stream(admitted),
-            Err(refusal) => stream::once(std::future::ready(*refusal)).boxed(),
-        }
+    fn operation_type(admitted: &Admitted) -> OperationType {
+        admitted.kind
+    }
+
+    async fn run(&self, Admitted { request, keys, has_placeholders, .. }: Admitted) -> Response {
+        let compose = Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.request_timeout);
+        let response = self.schema.execute(request.data(RequestState::new(compose))).await;
+        finish(complete(response, &keys), has_placeholders)
     }
 }
 
 /// GraphQL specification, "Single Root Field"; the library does not check it.
 fn single_root_field() -> ServerError {
-    let mut error = ServerError::new("a subscription selects exactly one field", None);
-    error.extensions.get_or_insert_default().set("code", "GRAPHQL_VALIDATION_FAILED");
-    error
+    request_error("GRAPHQL_VALIDATION_FAILED", "a subscription selects exactly one field", None)
 }
 
-/// The operation that will run; `None` where the name decides for none, which execution then reports.
-fn operation<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
-    match (&document.operations, name) {
-        (DocumentOperations::Single(operation), None) => Some(&operation.node),
-        (DocumentOperations::Multiple(all), Some(name)) => all.get(name).map(|operation| &operation.node),
-        (DocumentOperations::Multiple(all), None) if all.len() == 1 => {
-            all.values().next().map(|operation| &operation.node)
-        }
-        _ => None,
+/// What holds for each answer: a refusal is not endless, and what we put into the document is not in it.
+fn finish(mut response: Response, has_placeholders: bool) -> Response {
+    if is_refusal(&response) {
+        response.errors.truncate(MAX_REQUEST_ERRORS);
     }
-}
-
-/// The defaults of the operation's variables. The library knows them in arguments, but not in `@skip` and `@include`.
-fn defaults(operation: &OperationDefinition) -> Vec<(Name, Value)> {
-    let definitions = operation.variable_definitions.iter().map(|definition| &definition.node);
-    definitions
-        .filter_map(|definition| Some((definition.name.node.clone(), definition.default_value.as_ref()?.node.clone())))
-        .collect()
-}
-
-fn fill_in(variables: &mut Variables, defaults: Vec<(Name, Value)>) {
-    for (name, value) in defaults {
-        variables.entry(name).or_insert(value);
+    if has_placeholders {
+        remove_placeholders(&mut response.data);
     }
+    response
 }
 
 /// The response keys of the root fields, in the order of the document.

@@ -1,13 +1,17 @@
 //! The GraphQL API: orders and invoices composed into one graph.
 //!
-//! A request comes over one of the transports (plain HTTP by `chassis`, the others in `transport/`) through `entry.rs`, is checked and resolved by the typed schema in `schema/`, which holds what
-//! `compose/` fetched from the services through `subgraph/`. `selection.rs` says what of the client's selection
-//! travels. `live/` hears the event bus and says what has changed. `pages/` serves the console and the playground. There is no database and no domain rule here, and no
+//! A request comes over one of the transports (plain HTTP by `chassis`, the others in `transport/`) to `entry.rs`, which
+//! has its document found in `documents/` and measured by `guard/`. It is resolved by the typed schema in `schema/`,
+//! which holds what `compose/` fetched from the services through `subgraph/`. `selection.rs` says what of the client's
+//! selection travels. `live/` hears the event bus and says what has changed. `pages/` serves the console and the
+//! playground. There is no database and no domain rule here, and no
 //! service's code: only URLs, schemas, answers, and the news that there was an event.
 
 mod compose;
 mod config;
+mod documents;
 mod entry;
+mod guard;
 mod live;
 mod overlap;
 mod pages;
@@ -24,11 +28,14 @@ use messaging::EventBus;
 
 use compose::Subgraphs;
 pub use config::{Config, LiveConfig};
+use documents::Documents;
 use entry::Entry;
+use guard::Guard;
+pub use guard::Limits;
 use live::Live;
 pub use live::{Gauge, LiveGauges};
 pub use pages::{PagesConfig, TraceUrl, is_browser};
-use subgraph::{Limits, Subgraph};
+use subgraph::Subgraph;
 pub use transport::Origins;
 use transport::Transports;
 
@@ -36,10 +43,15 @@ use transport::Transports;
 /// something new; without its broker only live updates wait.
 ///
 /// # Errors
-/// When the address cannot be had, which the error names.
+/// When the address cannot be had, or the trusted documents cannot be read; the error names which.
 pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<RunningService> {
+    let guard = Guard::new(config.limits);
+    let documents = match &config.trusted_documents {
+        Some(manifest) => Documents::trusted(manifest, &guard)?,
+        None => Documents::any(guard.clone()),
+    };
     let http = subgraph::http_client()?;
-    let limits = Limits {
+    let limits = subgraph::Limits {
         timeout: config.subgraph_timeout,
         calls: config.subgraph_max_calls,
         waiting: config.subgraph_max_waiting,
@@ -54,7 +66,7 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     let (readiness, watch) = readiness::watch(&subgraphs, &bus);
     let timeout = config.request_timeout;
     let (live, listening) = Live::start(&bus, Arc::clone(&subgraphs), timeout, config.live.gauges.clone());
-    let entry = Entry::new(schema::api(), subgraphs, live, timeout);
+    let entry = Entry::new(schema::api(), subgraphs, live, documents, guard, timeout);
     let transports = Transports::new(entry.clone(), config.live);
     let routes = transports.routes(graphql::endpoint(entry)).merge(health::routes(Arc::clone(&readiness)));
     let routes = routes.merge(pages::routes(&config.pages));

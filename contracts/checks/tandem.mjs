@@ -1,4 +1,5 @@
-// The embedded system, `tandem`, for a check: in a new folder, on free ports, stopped and removed at the end.
+// The embedded system, `tandem`, for a check: on free ports, in a new folder that is removed at the end, or in one that
+// stays.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -17,40 +18,58 @@ export class Tandem {
   #output = "";
 
   /** Starts what was built before; resolves when it is ready. */
-  static async start() {
+  static async start({ data, options = [] } = {}) {
     const tandem = new Tandem();
-    tandem.#folder = mkdtempSync(path.join(tmpdir(), "tandem-check-"));
+    if (!data) tandem.#folder = mkdtempSync(path.join(tmpdir(), "tandem-check-"));
     const ports = ["port", "orders-port", "invoices-port", "bff-port", "metrics-port"].flatMap((port) => [`--${port}`, "0"]);
-    const env = { ...process.env, RUST_LOG: "error" };
-    tandem.#process = spawn(path.join(TARGET, "debug", "tandem"), ["--no-seed", "--data", tandem.#folder, ...ports], {
-      env,
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    const all = ["--no-seed", "--data", data ?? tandem.#folder, ...ports, ...options];
+    // Nothing of the developer's own settings.
+    const env = { PATH: process.env.PATH, RUST_LOG: "error", OTEL_SDK_DISABLED: "true" };
+    tandem.#process = spawn(path.join(TARGET, "debug", "tandem"), all, { env, stdio: ["ignore", "pipe", "pipe"] });
     tandem.#process.on("error", (error) => (tandem.#output += error));
     for (const stream of [tandem.#process.stdout, tandem.#process.stderr]) {
       stream.on("data", (data) => (tandem.#output += data));
     }
-    const banner = await eventually("the system is ready", () => {
-      if (tandem.#process.exitCode !== null) throw new Error(`tandem ended before it was ready:\n${tandem.#output}`);
-      return tandem.#output.match(/GraphQL +(http\S+) +(ws\S+)/);
+    await eventually("the system is ready", () => {
+      if (tandem.#hasEnded()) throw new Error(`tandem ended before it was ready:\n${tandem.#output}`);
+      return tandem.#output.includes("Ready in ");
     });
-    [, tandem.url, tandem.socketUrl] = banner;
+    const url = (pattern) => pattern.exec(tandem.#output)[1];
+    tandem.url = url(/GraphQL +(\S+)/);
+    tandem.socketUrl = url(/GraphQL +\S+ +(\S+)/);
+    tandem.bffUrl = url(/Directly .* (\S+\/graphql)/);
+    tandem.ordersUrl = url(/Directly +(\S+)\/orders/);
+    tandem.invoicesUrl = url(/Directly .* (\S+)\/invoices/);
     return tandem;
   }
 
-  /** Stops it by Ctrl+C; its exit code. */
+  /** Stops it by Ctrl+C; its exit code. Everything is written when this resolves. */
   async stop() {
-    if (this.#process.exitCode === null) {
+    if (!this.#hasEnded()) {
       const ended = once(this.#process, "exit");
       this.#process.kill("SIGINT");
       await ended;
     }
-    rmSync(this.#folder, { recursive: true, force: true });
+    if (this.#folder) rmSync(this.#folder, { recursive: true, force: true });
     return this.#process.exitCode;
+  }
+
+  /** Sends a GraphQL request to the BFF; its whole answer. */
+  async ask(query, variables) {
+    const answer = await fetch(this.bffUrl, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ query, variables }),
+    });
+    return answer.json();
   }
 
   /** What it has printed. */
   get output() {
     return this.#output;
+  }
+
+  #hasEnded() {
+    return this.#process.exitCode !== null || this.#process.signalCode !== null;
   }
 }

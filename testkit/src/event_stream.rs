@@ -27,10 +27,14 @@ pub enum StreamEvent {
 impl EventStream {
     /// Asks the API at `url` for the answers to `query`.
     pub async fn open(url: &str, query: &str, variables: Value) -> Self {
+        Self::of(url, &json!({ "query": query, "variables": variables })).await
+    }
+
+    /// Sends a whole request to the API at `url`.
+    pub async fn of(url: &str, body: &Value) -> Self {
         // A client of its own, so that the connection is closed with the stream.
         let client = Client::builder().no_proxy().build().unwrap();
-        let body = json!({ "query": query, "variables": variables });
-        let request = client.post(format!("{url}/graphql")).header("accept", "text/event-stream").json(&body);
+        let request = client.post(format!("{url}/graphql")).header("accept", "text/event-stream").json(body);
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         Self { response, unread: String::new() }

@@ -156,6 +156,8 @@ impl World {
                 self.invoices_url().parse().unwrap(),
             );
             config.live.gauges = self.gauges.clone();
+            // A machine that is busy must not make a service look slow.
+            (config.subgraph_timeout, config.request_timeout) = (PATIENCE / 2, PATIENCE);
             self.bffs.push(closing(bff::start(config, bus).await.unwrap(), owned));
         }
     }

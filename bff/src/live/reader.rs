@@ -13,7 +13,7 @@ use std::{
 use async_graphql::ID;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
 use super::Source;
@@ -60,7 +60,7 @@ impl Reader {
         };
         if begin {
             let reader = Arc::clone(&self);
-            self.tasks.spawn(reader.work().instrument(tracing::info_span!("read updates")));
+            self.tasks.spawn(reader.work());
         }
         // The task answers everybody, unless it is cut off with the process.
         answered.await.unwrap_or(Err(SubgraphError { service: "orders", kind: ErrorKind::Unavailable }))
@@ -71,7 +71,9 @@ impl Reader {
         let broken_off = BrokenOff(&self);
         while let Some(batch) = self.next_batch() {
             let ids: Vec<ID> = batch.iter().map(|(id, _)| ID::from(id.to_string())).collect();
-            let answers = self.source.composer().orders_by_id(&ids, self.selection.clone()).await;
+            let span = info_span!(parent: None, "read updates", orders = ids.len());
+            let composer = self.source.composer();
+            let answers = composer.orders_by_id(&ids, self.selection.clone()).instrument(span).await;
             for ((_, waiting), answer) in batch.into_iter().zip(answers) {
                 let answer = answer.map(|order| order.map(Arc::new));
                 for one in waiting {

@@ -1,36 +1,22 @@
 //! The messages of `graphql-transport-ws` and the codes it closes with (the GraphQL over WebSocket protocol of the npm
 //! package `graphql-ws`, PROTOCOL.md).
 
-use async_graphql::{Request, Response, ServerError, Value, Variables};
-use chassis::graphql;
+use async_graphql::{Request, Response, ServerError};
+use chassis::{graphql, problem::Problem};
 use serde::Deserialize;
-use serde_json::{Map, json};
+use serde_json::{Value, json};
 
 /// The name of the subprotocol, the only one that is spoken here.
 pub(super) const SUBPROTOCOL: &str = "graphql-transport-ws";
 
 /// What a client says.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) enum ClientMessage {
     ConnectionInit,
-    Ping { payload: Option<serde_json::Value> },
+    Ping { payload: Option<Value> },
     Pong,
-    Subscribe { id: String, payload: Payload },
+    Subscribe { id: String, request: Box<Request> },
     Complete { id: String },
-}
-
-/// An operation that a client asks for.
-#[derive(Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Payload {
-    #[serde(default)]
-    query: String,
-    #[serde(default)]
-    operation_name: Option<String>,
-    #[serde(default)]
-    variables: Option<Map<String, serde_json::Value>>,
-    #[serde(default)]
-    extensions: Option<Map<String, serde_json::Value>>,
 }
 
 /// As it is on the wire. Every message is an object with a `type`; what else it has depends on that.
@@ -38,7 +24,7 @@ pub(super) struct Payload {
 struct Raw {
     r#type: String,
     id: Option<String>,
-    payload: Option<serde_json::Value>,
+    payload: Option<Value>,
 }
 
 impl ClientMessage {
@@ -47,15 +33,15 @@ impl ClientMessage {
     /// # Errors
     /// What is wrong with it, short enough for a close frame.
     pub(super) fn read(text: &str) -> Result<Self, String> {
-        let raw: Raw = serde_json::from_str(text).map_err(|_| "a message is a JSON object with a type".to_owned())?;
-        let is_object = |value: &serde_json::Value| value.is_object();
+        let message = graphql::read_json("a message", text.as_bytes()).map_err(what)?;
+        let raw = Raw::deserialize(message).map_err(|_| "a message is a JSON object with a type".to_owned())?;
         let payload = raw.payload.filter(|payload| !payload.is_null());
         let id = || match raw.id.as_deref() {
             Some(id) if !id.is_empty() => Ok(id.to_owned()),
             _ => Err(format!("{} needs an id", raw.r#type)),
         };
-        let check_payload = |payload: Option<serde_json::Value>| match payload {
-            Some(payload) if !is_object(&payload) => Err(format!("the payload of {} is an object", raw.r#type)),
+        let check_payload = |payload: Option<Value>| match payload {
+            Some(payload) if !payload.is_object() => Err(format!("the payload of {} is an object", raw.r#type)),
             payload => Ok(payload),
         };
         match raw.r#type.as_str() {
@@ -63,10 +49,12 @@ impl ClientMessage {
             "ping" => Ok(Self::Ping { payload: check_payload(payload)? }),
             "pong" => check_payload(payload).map(|_| Self::Pong),
             "subscribe" => {
-                let payload = payload.ok_or("subscribe needs a payload")?;
-                let payload = Payload::deserialize(payload)
-                    .map_err(|_| "the payload of subscribe is a GraphQL request".to_owned())?;
-                Ok(Self::Subscribe { id: id()?, payload })
+                let id = id()?;
+                let Some(Value::Object(parameters)) = check_payload(payload)? else {
+                    return Err("subscribe needs a payload".to_owned());
+                };
+                let request = graphql::request_from(parameters).map_err(what)?;
+                Ok(Self::Subscribe { id, request: Box::new(request) })
             }
             "complete" => Ok(Self::Complete { id: id()? }),
             _ => Err("the type of the message is not known".to_owned()),
@@ -74,18 +62,9 @@ impl ClientMessage {
     }
 }
 
-impl From<Payload> for Request {
-    fn from(payload: Payload) -> Self {
-        let mut request = Self::new(payload.query);
-        request.operation_name = payload.operation_name.filter(|name| !name.is_empty());
-        if let Some(variables) = payload.variables {
-            request.variables = Variables::from_json(serde_json::Value::Object(variables));
-        }
-        for (name, value) in payload.extensions.into_iter().flatten() {
-            request.extensions.insert(name, Value::from_json(value).unwrap_or_default());
-        }
-        request
-    }
+/// What plain HTTP says of it in a problem.
+fn what(problem: Problem) -> String {
+    problem.detail.unwrap_or_default()
 }
 
 /// The client may begin.
@@ -94,7 +73,7 @@ pub(super) fn connection_ack() -> String {
 }
 
 /// The answer to a ping, with what came along.
-pub(super) fn pong(payload: Option<serde_json::Value>) -> String {
+pub(super) fn pong(payload: Option<Value>) -> String {
     match payload {
         Some(payload) => json!({ "type": "pong", "payload": payload }).to_string(),
         None => json!({ "type": "pong" }).to_string(),
@@ -188,8 +167,8 @@ mod tests {
     fn messages_of_the_protocol_are_read() {
         let subscribe =
             r#"{"id":"1","type":"subscribe","payload":{"query":"{a}","variables":null,"operationName":null}}"#;
-        let ClientMessage::Subscribe { id, payload } = ClientMessage::read(subscribe).unwrap() else { panic!() };
-        assert_eq!((id.as_str(), payload.query.as_str()), ("1", "{a}"));
+        let ClientMessage::Subscribe { id, request } = ClientMessage::read(subscribe).unwrap() else { panic!() };
+        assert_eq!((id.as_str(), request.query.as_str()), ("1", "{a}"));
         for (text, expected) in [
             (r#"{"type":"connection_init"}"#, ClientMessage::ConnectionInit),
             (r#"{"type":"connection_init","payload":{"token":"t"}}"#, ClientMessage::ConnectionInit),
@@ -198,7 +177,8 @@ mod tests {
             (r#"{"type":"pong","more":1}"#, ClientMessage::Pong),
             (r#"{"type":"complete","id":"x"}"#, ClientMessage::Complete { id: "x".to_owned() }),
         ] {
-            assert_eq!(ClientMessage::read(text), Ok(expected), "{text}");
+            let read = ClientMessage::read(text).unwrap();
+            assert_eq!(format!("{read:?}"), format!("{expected:?}"), "{text}");
         }
     }
 
@@ -215,6 +195,7 @@ mod tests {
             r#"{"type":"subscribe","payload":{"query":"{a}"}}"#,
             r#"{"type":"subscribe","id":"","payload":{}}"#,
             r#"{"type":"subscribe","id":"1"}"#,
+            r#"{"type":"subscribe","id":"1","payload":{}}"#,
             r#"{"type":"subscribe","id":"1","payload":{"query":1}}"#,
             r#"{"type":"subscribe","id":"1","payload":{"query":"{a}","variables":[]}}"#,
             r#"{"type":"connection_init","payload":1}"#,
@@ -222,6 +203,22 @@ mod tests {
             r#"{"type":"complete"}"#,
         ] {
             assert!(ClientMessage::read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_operation_is_read_as_plain_http_reads_it() {
+        let subscribe = |payload: &str| format!(r#"{{"id":"1","type":"subscribe","payload":{payload}}}"#);
+        let hash = subscribe(r#"{"extensions":{"persistedQuery":{"version":1}}}"#);
+        let ClientMessage::Subscribe { request, .. } = ClientMessage::read(&hash).unwrap() else { panic!() };
+        assert!(request.query.is_empty() && request.extensions.contains_key("persistedQuery"));
+        let many = subscribe(&format!(r#"{{"query":"{{a}}","variables":{{"v":[0{}]}}}}"#, ",0".repeat(2_500)));
+        for (text, expected) in [
+            (subscribe(r#"{"query":1}"#), "query must be a string, not a number"),
+            (subscribe(r#"{"query":"{a}","variables":[]}"#), "variables must be an object, not an array"),
+            (many, "a message may have 2500 values at most, not 2504"),
+        ] {
+            assert_eq!(ClientMessage::read(&text).unwrap_err(), expected);
         }
     }
 

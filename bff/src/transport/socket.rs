@@ -5,23 +5,27 @@
 //! then its own operations wait, nobody else's; one that takes nothing at all for [`WRITE`] is dropped. Whatever way a
 //! session ends, its operations end with it.
 
-use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::ready, pin::pin, sync::Arc, time::Duration};
 
+use async_graphql::{Request, Response, parser::types::OperationType};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use chassis::graphql::{GraphqlService, request_error};
 use futures_util::{
     SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
+    stream::{self, SplitSink, SplitStream},
 };
 use tokio::{
     sync::mpsc::{self, Receiver, Sender},
     task::{AbortHandle, JoinSet},
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
+use tracing::{Instrument, info_span};
 
 use super::{
     Transports,
-    protocol::{self, ClientMessage, Close, Payload, SUBPROTOCOL},
+    protocol::{self, ClientMessage, Close, SUBPROTOCOL},
 };
+use crate::entry::Entry;
 
 /// How many messages wait for a client.
 const QUEUE: usize = 16;
@@ -152,7 +156,7 @@ impl Session {
             ClientMessage::Ping { payload } => self.say(protocol::pong(payload)).await,
             ClientMessage::Pong => Ok(()),
             ClientMessage::Subscribe { .. } if !self.acknowledged => Err(End::Close(Close::unauthorized())),
-            ClientMessage::Subscribe { id, payload } => self.subscribe(id, payload).await,
+            ClientMessage::Subscribe { id, request } => self.subscribe(id, *request).await,
             ClientMessage::Complete { id } => {
                 if let Some(operation) = self.running.remove(&id) {
                     operation.abort();
@@ -162,7 +166,7 @@ impl Session {
         }
     }
 
-    async fn subscribe(&mut self, id: String, payload: Payload) -> Result<(), End> {
+    async fn subscribe(&mut self, id: String, request: Request) -> Result<(), End> {
         let limits = &self.transports.0.limits;
         self.running.retain(|_, operation| !operation.is_finished());
         if self.running.contains_key(&id) {
@@ -170,8 +174,7 @@ impl Session {
         }
         if self.running.len() >= limits.max_operations {
             let message = format!("a WebSocket runs {} operations at a time", limits.max_operations);
-            let mut error = async_graphql::ServerError::new(message, None);
-            error.extensions.get_or_insert_default().set("code", "TOO_MANY_OPERATIONS");
+            let error = request_error("TOO_MANY_OPERATIONS", message, None);
             return self.say(protocol::error(&id, &[error])).await;
         }
         let counted = limits.gauges.operations.count();
@@ -179,9 +182,17 @@ impl Session {
         let key = id.clone();
         let operation = self.operations.spawn(async move {
             let _counted = counted;
-            let mut answers = match entry.admit(payload.into()) {
-                Ok(admitted) => entry.stream(admitted),
-                Err(refusal) => futures_util::stream::once(std::future::ready(*refusal)).boxed(),
+            let mut answers = match entry.admit(request) {
+                Ok(admitted) if Entry::operation_type(&admitted) == OperationType::Subscription => {
+                    entry.stream(admitted)
+                }
+                // What has one answer is a request of its own, with its own trace.
+                Ok(admitted) => {
+                    let span =
+                        info_span!(parent: None, "request", otel.name = "websocket operation", otel.kind = "server");
+                    stream::once(async move { entry.run(admitted).await }.instrument(span)).boxed()
+                }
+                Err(refusal) => stream::once(ready(Response::from_errors(vec![refusal]))).boxed(),
             };
             while let Some(answer) = answers.next().await {
                 let (message, over) = protocol::next_or_error(&id, answer);

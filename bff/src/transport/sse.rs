@@ -15,14 +15,20 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use chassis::{graphql, http, problem::Problem};
+use chassis::{
+    graphql::{self, GraphqlService},
+    http,
+    problem::Problem,
+};
 use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
 };
 use tokio::time::timeout;
+use tracing::{Instrument, Span};
 
 use super::Transports;
+use crate::entry::Entry;
 
 /// How long a stream is silent at most. Half of what the most impatient gateways allow.
 const HEART_BEAT: Duration = Duration::from_secs(12);
@@ -65,7 +71,7 @@ pub(super) async fn respond_to_subscription(
     // Whatever is wrong with it, plain HTTP has a better answer.
     let Ok(request) = graphql::read_request(again()).await else { return Ok(Err(again())) };
     match transports.0.entry.admit(request) {
-        Ok(admitted) if admitted.kind() == OperationType::Subscription => {
+        Ok(admitted) if Entry::operation_type(&admitted) == OperationType::Subscription => {
             let answers = transports.0.entry.stream(admitted);
             Ok(Ok(event_stream(&transports, answers)))
         }
@@ -79,9 +85,18 @@ pub(super) async fn respond(transports: Transports, request: Request) -> Result<
     let by_get = *request.method() == Method::GET;
     let request = graphql::read_request(request).await?;
     let answers = match shared.entry.admit(request) {
-        Ok(admitted) if by_get && admitted.kind() == OperationType::Mutation => return Ok(not_by_get()),
-        Ok(admitted) => shared.entry.stream(admitted),
-        Err(refusal) => stream::once(std::future::ready(*refusal)).boxed(),
+        Ok(admitted) if by_get && Entry::operation_type(&admitted) == OperationType::Mutation => {
+            return Ok(not_by_get());
+        }
+        Ok(admitted) if Entry::operation_type(&admitted) == OperationType::Subscription => {
+            shared.entry.stream(admitted)
+        }
+        Ok(admitted) => {
+            // The answer is made while it is sent, and still belongs to the trace of the request.
+            let (entry, span) = (shared.entry.clone(), Span::current());
+            stream::once(async move { entry.run(admitted).await }.instrument(span)).boxed()
+        }
+        Err(refusal) => stream::once(std::future::ready(GraphqlResponse::from_errors(vec![refusal]))).boxed(),
     };
     Ok(event_stream(&transports, answers))
 }

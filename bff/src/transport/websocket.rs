@@ -6,7 +6,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chassis::problem::Problem;
-use tracing::Instrument;
 
 use super::{Transports, protocol::SUBPROTOCOL, socket};
 
@@ -31,7 +30,6 @@ pub(super) async fn accept(transports: Transports, request: Request) -> Result<R
     };
     let sockets = shared.sockets.clone();
     let session = transports.clone();
-    let span = tracing::Span::current();
     Ok(upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(limits.max_message_bytes)
@@ -40,13 +38,11 @@ pub(super) async fn accept(transports: Transports, request: Request) -> Result<R
         .write_buffer_size(0)
         .on_upgrade(move |socket| async move {
             // Tracked, since the server that accepted it waits for upgraded connections no more.
-            let task = sockets.track_future(
-                async move {
-                    socket::serve(socket, session).await;
-                    drop(counted);
-                }
-                .instrument(span),
-            );
+            // Outside the span of the request, which would not end for as long as the socket is open.
+            let task = sockets.track_future(async move {
+                socket::serve(socket, session).await;
+                drop(counted);
+            });
             task.await;
         }))
 }

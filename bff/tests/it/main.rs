@@ -3,9 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests too")]
 
+mod attacks;
 mod calls;
 mod deadlines;
+mod documents;
 mod failures;
+mod guard;
+mod http;
 mod life;
 mod live;
 mod merging;

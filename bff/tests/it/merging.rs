@@ -102,6 +102,34 @@ async fn what_a_directive_leaves_out_costs_nothing() {
 }
 
 #[tokio::test]
+async fn an_object_of_which_everything_is_left_out_is_an_object() {
+    let world = World::start().await;
+    let order =
+        |below: &str| format!("{{ order(id: \"o1\") {{ {below} }} }} fragment F on Order {{ invoice {{ id }} }}");
+    for (below, expected) in [
+        ("...F timeline { at @skip(if: true) }", json!({ "timeline": [{}], "invoice": { "id": "i1" } })),
+        ("...F invoice { number @skip(if: true) }", json!({ "invoice": { "id": "i1" } })),
+        ("invoice { ... { id @skip(if: true) } } ...F", json!({ "invoice": { "id": "i1" } })),
+        ("...F @skip(if: true) id @include(if: false)", json!({})),
+    ] {
+        assert_eq!(world.data(&order(below)).await["order"], expected, "{below}");
+    }
+}
+
+#[tokio::test]
+async fn typename_has_directives_like_every_field() {
+    let world = World::start().await;
+    let query = "query($no: Boolean!) { order(id: \"o1\") { id t: __typename @include(if: $no) ...F } }
+                 fragment F on Order { u: __typename @skip(if: $no) }";
+    let answer = world.ask_with(query, json!({ "no": false })).await;
+    assert_eq!(answer, json!({ "data": { "order": { "id": "o1", "u": "Order" } } }));
+    for wrong in ["@include(if: $other)", "@include(if: 1)", "@include", "@nothing"] {
+        let answer = world.ask(&format!("{{ __typename {wrong} }}")).await;
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "GRAPHQL_VALIDATION_FAILED", "{wrong}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn the_answer_has_the_order_of_the_document() {
     let world = World::start().await;
     let query = r#"{ invoices { nodes { orderId id } } me: __typename order(id: "o1") { status id } }"#;
@@ -112,10 +140,24 @@ async fn the_answer_has_the_order_of_the_document() {
 }
 
 #[tokio::test]
-async fn a_missing_variable_costs_its_own_field_only() {
+async fn an_argument_that_cannot_be_read_costs_its_own_field_only() {
     let world = World::start().await;
-    let answer = world.ask("query($id: ID!) { order(id: $id) { id } invoice(id: \"i1\") { id } }").await;
-    assert_eq!(answer["data"], json!({ "order": null, "invoice": { "id": "i1" } }), "{answer}");
-    assert_eq!(answer["errors"][0]["path"], json!(["order"]));
+    let list = r#"orders(filter: { createdFrom: "yesterday" }) { nodes { id } }"#;
+    let answer = world.ask(&format!(r#"{{ {list} invoice(id: "i1") {{ id }} }}"#)).await;
+    assert_eq!(answer["data"], json!({ "orders": null, "invoice": { "id": "i1" } }), "{answer}");
+    assert_eq!(answer["errors"][0]["path"], json!(["orders"]));
     assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+}
+
+#[tokio::test]
+async fn a_missing_variable_is_refused_before_anything_runs() {
+    let world = World::start().await;
+    let query = r#"query($id: ID!) { order(id: $id) { id } invoice(id: "i1") { id } }"#;
+    for (variables, fault) in [(json!({}), "is missing"), (json!({ "id": null }), "must not be null")] {
+        let answer = world.ask_with(query, variables).await;
+        assert_eq!(answer["errors"][0]["message"], format!("variable $id of type ID! {fault}"));
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+        assert_eq!(answer.get("data"), None, "{answer}");
+    }
+    assert!(world.orders.take_calls().is_empty() && world.invoices.take_calls().is_empty());
 }

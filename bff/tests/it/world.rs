@@ -27,6 +27,11 @@ impl World {
 
     /// Starts with other settings than the defaults.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::try_start_with(change).await.unwrap()
+    }
+
+    /// Starts with settings that may be refused.
+    pub(crate) async fn try_start_with(change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
         let services = (Service::start(ORDERS, resolve_orders).await, Service::start(INVOICES, resolve_invoices).await);
         Self::between(services, change).await
     }
@@ -36,17 +41,18 @@ impl World {
         orders: impl Fn(&str, &Value) -> Value + Send + Sync + 'static,
         invoices: impl Fn(&str, &Value) -> Value + Send + Sync + 'static,
     ) -> Self {
-        Self::between((Service::start(ORDERS, orders).await, Service::start(INVOICES, invoices).await), |_| ()).await
+        let services = (Service::start(ORDERS, orders).await, Service::start(INVOICES, invoices).await);
+        Self::between(services, |_| ()).await.unwrap()
     }
 
-    async fn between((orders, invoices): (Service, Service), change: impl FnOnce(&mut Config)) -> Self {
+    async fn between((orders, invoices): (Service, Service), change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
         let url = |service: &Service| format!("http://127.0.0.1:{}", service.port).parse().unwrap();
         let mut config = Config::new(Listen::anywhere(), url(&orders), url(&invoices));
         change(&mut config);
         let (bus, gauges) = (bus(), config.live.gauges.clone());
-        let bff = bff::start(config, Arc::clone(&bus)).await.unwrap();
+        let bff = bff::start(config, Arc::clone(&bus)).await?;
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { orders, invoices, bff, client, bus, gauges }
+        Ok(Self { orders, invoices, bff, client, bus, gauges })
     }
 
     /// The invoices service again, on the port that it had.
@@ -66,9 +72,23 @@ impl World {
 
     /// The answer as it was sent.
     pub(crate) async fn text_of(&self, query: &str, variables: Value) -> String {
-        let body = json!({ "query": query, "variables": variables });
-        let answer = self.client.post(format!("{}/graphql", self.bff.url())).json(&body).send().await.unwrap();
-        answer.text().await.unwrap()
+        self.post(&json!({ "query": query, "variables": variables })).await.text().await.unwrap()
+    }
+
+    /// The whole answer to a request with these parameters.
+    pub(crate) async fn send(&self, parameters: &Value) -> Value {
+        self.post(parameters).await.json().await.unwrap()
+    }
+
+    /// A request by GET with these parameters.
+    pub(crate) async fn get(&self, parameters: &[(&str, &str)]) -> reqwest::Response {
+        let mut url: reqwest::Url = format!("{}/graphql", self.bff.url()).parse().unwrap();
+        url.query_pairs_mut().extend_pairs(parameters);
+        self.client.get(url).send().await.unwrap()
+    }
+
+    async fn post(&self, parameters: &Value) -> reqwest::Response {
+        self.client.post(format!("{}/graphql", self.bff.url())).json(parameters).send().await.unwrap()
     }
 
     /// The data of an answer without errors.
@@ -108,7 +128,7 @@ fn order(id: &str) -> Value {
         "amount": 100 * number,
         "status": "PENDING",
         "createdAt": "2026-11-03T10:30:00.000Z",
-        "timeline": [{ "type": "ORDER_CREATED", "at": "2026-11-03T10:30:00.000Z", "traceId": null }],
+        "timeline": [{ "__typename": "OrderEvent", "type": "ORDER_CREATED", "at": "2026-11-03T10:30:00.000Z", "traceId": null }],
     })
 }
 

@@ -1,14 +1,24 @@
-//! What the three GraphQL schemas share: the endpoint, the scalar for instants, the page info and the error codes.
+//! What the three GraphQL schemas share: the endpoint and what it needs of a schema, the scalar for instants, the page info and the error codes.
 
 mod date_time;
 mod endpoint;
 mod error;
+mod media_type;
+mod operation;
 mod page;
+mod parameters;
+mod placeholder;
+mod service;
+mod typename;
 
 pub use date_time::DateTime;
-pub use endpoint::{complete_codes, endpoint, is_refusal, read_request, syntax_error};
+pub use endpoint::{complete_codes, endpoint, is_refusal};
 pub use error::{ApiError, bad_user_input};
+pub use operation::{complete_variables, operation, parse, request_error};
 pub use page::{PageInfo, PageRequest};
+pub use parameters::{read_json, read_request, request_from};
+pub use placeholder::{add_placeholders, remove_placeholders};
+pub use service::GraphqlService;
 
 use async_graphql::SDLExportOptions;
 

@@ -121,20 +121,26 @@ async fn graphql_over_http_is_strict_about_what_a_web_page_can_send() {
     let world = World::start().await;
     let url = format!("{}/graphql", world.orders_url());
     let mutation = "mutation{createOrder(input:{amount:1}){order{id}}}";
-    // Anonymous, named, and hidden behind a query: the name may be left out where there is one operation only.
-    for document in [
-        mutation.to_owned(),
-        mutation.replacen("mutation", "mutation M", 1),
-        format!("query Q {{__typename}} {}", mutation.replacen("mutation", "mutation M", 1)),
+    let by_get = async |parameters: &[(&str, &str)]| {
+        let mut url: reqwest::Url = url.parse().unwrap();
+        url.query_pairs_mut().extend_pairs(parameters);
+        world.http.get(url).send().await.unwrap()
+    };
+    let named = mutation.replacen("mutation", "mutation M", 1);
+    let behind_a_query = format!("query Q {{__typename}} {named}");
+    for parameters in [
+        vec![("query", mutation)],
+        vec![("query", &named)],
+        vec![("query", &named), ("operationName", "M")],
+        vec![("query", &behind_a_query), ("operationName", "M")],
     ] {
-        let by_get = {
-            let mut url: reqwest::Url = url.parse().unwrap();
-            url.query_pairs_mut().append_pair("query", &document);
-            world.http.get(url).send().await.unwrap()
-        };
-        assert_eq!(by_get.status(), 405, "{document}");
-        assert_eq!(by_get.headers()["allow"], "POST", "{document}");
+        let answer = by_get(&parameters).await;
+        assert_eq!(answer.status(), 405, "{parameters:?}");
+        assert_eq!(answer.headers()["allow"], "POST", "{parameters:?}");
     }
+    // Without a name none of them runs.
+    let nameless = by_get(&[("query", &behind_a_query)]).await.json::<serde_json::Value>().await.unwrap();
+    assert_eq!(nameless["errors"][0]["extensions"]["code"], "GRAPHQL_VALIDATION_FAILED", "{nameless}");
     let plain =
         world.http.post(&url).header("content-type", "text/plain").body(json!({ "query": mutation }).to_string());
     assert_eq!(plain.send().await.unwrap().status(), 415);

@@ -18,6 +18,28 @@ const ORDER: &str = "query($id: ID!) {
 }";
 
 #[tokio::test]
+async fn a_repeated_mutation_brings_the_order_with_the_invoice_that_it_has_by_then() {
+    let world = World::start().await;
+    let create = "mutation { createOrder(input: { amount: 5, idempotencyKey: \"once\" }) {
+        order { id status invoice { status amount } } userErrors { code }
+    } }";
+    let first = world.graphql(create, json!({})).await["data"]["createOrder"].take();
+    world.settle().await;
+    let again = world.graphql(create, json!({})).await["data"]["createOrder"].take();
+    assert_eq!(again["order"]["id"], first["order"]["id"]);
+    assert_eq!(again["order"]["invoice"], json!({ "status": "ISSUED", "amount": 5 }));
+
+    let cancel =
+        "mutation($id: ID!) { cancelOrder(id: $id) { order { status invoice { status } } userErrors { code } } }";
+    let variables = json!({ "id": first["order"]["id"] });
+    world.graphql(cancel, variables.clone()).await;
+    world.settle().await;
+    let canceled = world.graphql(cancel, variables).await;
+    let order = json!({ "status": "CANCELED", "invoice": { "status": "VOIDED" } });
+    assert_eq!(canceled["data"]["cancelOrder"], json!({ "order": order, "userErrors": [] }));
+}
+
+#[tokio::test]
 async fn an_order_is_returned_together_with_its_invoice() {
     let world = World::start().await;
     let create = "mutation { createOrder(input: { amount: 1999, customerId: \"ada\" }) { order { id status } userErrors { code } } }";
