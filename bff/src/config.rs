@@ -7,7 +7,7 @@ use chassis::{listen::Listen, telemetry::TelemetryConfig};
 use clap::builder::TypedValueParser;
 use reqwest::Url;
 
-use crate::{guard::Limits, live::LiveGauges, transport::Origins};
+use crate::{guard::Limits, live::LiveGauges, pages::PagesConfig, transport::Origins};
 
 /// Enough to keep a service busy, and few enough that one which is slow holds no more than that.
 const MAX_CALLS: usize = 256;
@@ -71,6 +71,10 @@ pub struct Config {
     /// Live updates.
     #[command(flatten)]
     pub live: LiveConfig,
+
+    /// The console and the playground.
+    #[command(flatten)]
+    pub pages: PagesConfig,
 
     /// Logs and traces.
     #[command(flatten)]
@@ -149,6 +153,7 @@ impl Config {
             trusted_documents: None,
             limits: Limits::default(),
             live: LiveConfig::default(),
+            pages: PagesConfig::default(),
             telemetry: TelemetryConfig::default(),
         }
     }

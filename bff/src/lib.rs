@@ -3,7 +3,8 @@
 //! A request comes over one of the transports (plain HTTP by `chassis`, the others in `transport/`) to `entry.rs`, which
 //! has its document found in `documents/` and measured by `guard/`. It is resolved by the typed schema in `schema/`,
 //! which holds what `compose/` fetched from the services through `subgraph/`. `selection.rs` says what of the client's
-//! selection travels. `live/` hears the event bus and says what has changed. There is no database and no domain rule here, and no
+//! selection travels. `live/` hears the event bus and says what has changed. `pages/` serves the console and the
+//! playground. There is no database and no domain rule here, and no
 //! service's code: only URLs, schemas, answers, and the news that there was an event.
 
 mod compose;
@@ -13,6 +14,7 @@ mod entry;
 mod guard;
 mod live;
 mod overlap;
+mod pages;
 mod readiness;
 mod schema;
 mod selection;
@@ -32,6 +34,7 @@ use guard::Guard;
 pub use guard::Limits;
 use live::Live;
 pub use live::{Gauge, LiveGauges};
+pub use pages::{PagesConfig, TraceUrl, is_browser};
 use subgraph::Subgraph;
 pub use transport::Origins;
 use transport::Transports;
@@ -66,6 +69,7 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     let entry = Entry::new(schema::api(), subgraphs, live, documents, guard, timeout);
     let transports = Transports::new(entry.clone(), config.live);
     let routes = transports.routes(graphql::endpoint(entry)).merge(health::routes(Arc::clone(&readiness)));
+    let routes = routes.merge(pages::routes(&config.pages));
     let ending = transports.clone();
     Ok(RunningService::start("bff", listener, routes, readiness)
         .on_drain(move || ending.end())

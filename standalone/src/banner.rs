@@ -26,6 +26,8 @@ pub(crate) fn text(facts: &Facts<'_>) -> String {
     format!(
         "tandem {version}, embedded: one process, SQLite, in-process bus, no Docker
 
+  Console      {gateway}/console
+  Playground   {gateway}/playground
   GraphQL      {gateway}/graphql      {socket}/graphql/ws
   REST         {gateway}/orders       {gateway}/invoices
   Health       {gateway}/health       {gateway}/orders/health   {gateway}/invoices/health

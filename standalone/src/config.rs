@@ -19,7 +19,7 @@ pub struct Config {
     #[arg(long, env = "HOST", default_value = "localhost", value_name = "ADDR")]
     pub host: String,
 
-    /// Port of everything: /graphql, /orders and /invoices; 0 for any free one.
+    /// Port of everything: /console, /playground, /graphql, /orders and /invoices; 0 for any free one.
     #[arg(short, long, env = "PORT", default_value_t = 8000)]
     pub port: u16,
 
@@ -75,6 +75,14 @@ pub struct Config {
         hide_default_value = true
     )]
     pub origins: bff::Origins,
+
+    /// The console and the playground.
+    #[command(flatten)]
+    pub pages: bff::PagesConfig,
+
+    /// Open the console in a browser.
+    #[arg(long)]
+    pub open: bool,
 
     /// Logs and traces.
     #[command(flatten)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::Request,
-    http::{Method, Uri},
+    http::{HeaderValue, Method, Uri, header},
     response::{IntoResponse, Response},
 };
 use chassis::{health::Readiness, listen::Listener, problem::Problem, service::RunningService};
@@ -47,6 +47,8 @@ async fn forward(upstreams: Upstreams, mut request: Request) -> Response {
         Target::Orders => upstreams.orders,
         Target::Invoices => upstreams.invoices,
         Target::Bff => upstreams.bff,
+        // A person's browser goes to the console; the BFF knows how.
+        Target::Index if bff::is_browser(request.headers()) => upstreams.bff,
         Target::Index => return index(),
     };
     let uri = match request.uri().query() {
@@ -66,11 +68,17 @@ fn route<'p>(method: &Method, path: &'p str) -> Option<(Target, &'p str)> {
     if path == "/" {
         return matches!(*method, Method::GET | Method::HEAD).then_some((Target::Index, path));
     }
-    for (prefix, target) in [("/orders", Target::Orders), ("/invoices", Target::Invoices)] {
+    let services = [
+        ("/orders", Target::Orders),
+        ("/invoices", Target::Invoices),
+        ("/console", Target::Bff),
+        ("/playground", Target::Bff),
+    ];
+    for (prefix, target) in services {
         let Some(rest) = path.strip_prefix(prefix) else { continue };
         return match rest {
             // What a service serves at its own root.
-            "/health" | "/livez" | "/readyz" => Some((target, rest)),
+            "/health" | "/livez" | "/readyz" if target != Target::Bff => Some((target, rest)),
             // A gateway that strips the first segment made this path; clients still use it.
             "/orders" if target == Target::Orders && method == Method::POST => Some((target, rest)),
             _ if rest.is_empty() || rest.starts_with('/') => Some((target, path)),
@@ -81,14 +89,16 @@ fn route<'p>(method: &Method, path: &'p str) -> Option<(Target, &'p str)> {
 }
 
 fn index() -> Response {
-    Json(serde_json::json!({
+    let index = Json(serde_json::json!({
         "name": "tandem",
+        "console": "/console",
+        "playground": "/playground",
         "graphql": "/graphql",
         "orders": "/orders",
         "invoices": "/invoices",
         "health": "/health",
-    }))
-    .into_response()
+    }));
+    ([(header::VARY, HeaderValue::from_static("Accept"))], index).into_response()
 }
 
 #[cfg(test)]
@@ -111,6 +121,10 @@ mod tests {
             ("/invoices", Some((Target::Invoices, "/invoices"))),
             ("/invoices/health", Some((Target::Invoices, "/health"))),
             ("/invoices/1/pay", Some((Target::Invoices, "/invoices/1/pay"))),
+            ("/console", Some((Target::Bff, "/console"))),
+            ("/console/health", Some((Target::Bff, "/console/health"))),
+            ("/playground/assets/a.js", Some((Target::Bff, "/playground/assets/a.js"))),
+            ("/consoles", None),
             ("/ordersx", None),
             ("/nothing", None),
         ] {

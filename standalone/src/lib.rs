@@ -5,6 +5,7 @@
 //! behind; the banner comes when everything answers.
 
 mod banner;
+pub mod browser;
 mod config;
 mod data;
 mod gateway;
@@ -61,6 +62,7 @@ pub async fn start(config: Config) -> Result<Tandem> {
     let invoices = invoices::start(invoices, Arc::clone(&bus)).await?;
     let mut bff = bff::Config::new(on(ports.bff), orders.url().parse()?, invoices.url().parse()?);
     bff.live.origins = config.origins.clone();
+    bff.pages = config.pages.clone();
     let bff = bff::start(bff, Arc::clone(&bus)).await?;
     let gateway = gateway::start(ports.gateway, &orders, &invoices, &bff);
     let metrics = metrics::start(ports.metrics);

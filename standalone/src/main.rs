@@ -15,11 +15,15 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = chassis::telemetry::init_with_logs("tandem", &config.telemetry, "warn")?;
     // Listening for signals before the start: Ctrl+C during the samples stops cleanly, too.
     let termination = tokio::spawn(chassis::service::termination());
+    let open = config.open;
     let tandem = standalone::start(config).await?;
     {
         // Nobody may be reading; that is no reason not to serve.
         let mut out = std::io::stdout().lock();
         let _ = write!(out, "{}", tandem.banner()).and_then(|()| out.flush());
+    }
+    if open {
+        standalone::browser::open(&format!("{}/console", tandem.url()));
     }
     termination.await?;
     chassis::service::unless_signalled_again(tandem.stop()).await;

@@ -14,6 +14,7 @@ mod life;
 mod live;
 mod merging;
 mod mutations;
+mod pages;
 mod resilience;
 mod schema;
 mod service;

@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { World, until } from './world.mjs';
+
+let world;
+before(async () => (world = await World.start()));
+after(() => world?.stop());
+
+const result = (page) => page.locator('.result-window .view-lines');
+/** Text as the editor shows it: its spaces are no-break spaces. */
+const textOf = async (locator) => (await locator.innerText()).replaceAll('\u00a0', ' ');
+const run = (page) => page.getByRole('button', { name: /Execute query/ }).click();
+const tab = (page, name) => page.getByRole('tab', { name, exact: true }).click();
+
+async function open(options) {
+  const opened = await world.open('/playground', options);
+  await opened.page.locator('.query-editor .view-lines, .graphiql-query-editor .view-lines').first().waitFor();
+  return opened;
+}
+
+async function shows(page, text) {
+  await until(async () => (await result(page).count()) && (await textOf(result(page))).includes(text));
+}
+
+test('the examples run as they are, in their order, and the subscription receives', async () => {
+  const { page, close } = await open();
+  await run(page);
+  await shows(page, '"status": "PENDING"');
+
+  await tab(page, 'Orders');
+  await run(page);
+  await shows(page, '"hasNextPage"');
+
+  await tab(page, 'WatchOrders');
+  await run(page);
+  await page.getByRole('button', { name: /Stop query/ }).waitFor();
+  // Until it listens nothing is sent, so one order may be too early.
+  await until(async () => {
+    await world.order();
+    return (await textOf(result(page))).includes('"orderUpdated"');
+  });
+  await close();
+});
+
+test('the editor completes what the schema has', async () => {
+  const { page, close } = await open();
+  await tab(page, 'Orders');
+  await page.locator('.query-editor .view-lines, .graphiql-query-editor .view-lines').first().click();
+  await page.keyboard.press('Control+A');
+  await page.keyboard.type('{ ord');
+  await page.keyboard.press('Control+Space');
+  await page.locator('.suggest-widget .monaco-list-row').filter({ hasText: 'orders' }).first().waitFor();
+  await close();
+});
+
+test('the tools are there: documentation, history, explorer and headers', async () => {
+  const { page, close } = await open({ colorScheme: 'dark' });
+  for (const name of [/Documentation Explorer/, /History/, /GraphiQL Explorer|Explorer/]) {
+    await page.getByRole('button', { name }).first().waitFor();
+  }
+  await page.getByRole('button', { name: 'Headers' }).waitFor();
+  await close();
+});
+
+test('a policy holds that allows no other host', async () => {
+  const response = await fetch(`${world.url}/playground`);
+  assert.match(response.headers.get('content-security-policy'), /^default-src 'none';.*connect-src 'self';/);
+});
