@@ -61,7 +61,8 @@ impl Running {
 
     /// The address of the gateway.
     fn url(&self) -> String {
-        self.urls()[0].trim_end_matches("/graphql").to_owned()
+        let graphql = self.urls().into_iter().find(|url| url.ends_with("/graphql")).unwrap();
+        graphql.trim_end_matches("/graphql").to_owned()
     }
 
     async fn stop(mut self, signal: &str) -> ExitStatus {

@@ -328,8 +328,8 @@ impl<'a> Run<'a> {
                 self.arrived.insert(message);
             }
             let first = self.published.entry(fact).or_insert_with(|| EventEnvelope { asks: false, ..event.clone() });
-            // Whatever is said again is the same, but for the question.
-            let said = EventEnvelope { asks: false, ..event };
+            // Whatever is said again is the same, but for the question and for the trace that it is said in.
+            let said = EventEnvelope { asks: false, trace_context: first.trace_context.clone(), ..event };
             if *first != said {
                 return Err(format!("{fact:?} left again as something else: {said:?}, before {first:?}"));
             }
