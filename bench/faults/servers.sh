@@ -33,8 +33,10 @@ main() {
         case $command in
             postgres) answer start_again start_postgres_again ;;
             broker) answer start_again start_broker_again ;;
-            # shellcheck disable=SC2086 # words of a command, without spaces
-            rabbitmqctl) answer rabbitmqctl $arguments ;;
+            rabbitmqctl)
+                # shellcheck disable=SC2086 # words of a command, without spaces
+                answer rabbitmqctl $arguments
+                ;;
             unlock) unlock_ports && echo unlocked >&3 ;;
         esac
     done

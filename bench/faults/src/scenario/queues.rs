@@ -62,12 +62,13 @@ pub(crate) async fn lost(run: &mut Run) -> anyhow::Result<Step> {
         ("unbound", &["api", "bindings", "tandem", "e", "tandem.events", "q", "orders", "order.created"]),
     ] {
         run.say(&format!("the queue orders is {what}"));
-        let frozen: Vec<_> = run.system.replicas.iter().filter(|one| one.service == Service::Invoices).collect();
-        frozen.iter().try_for_each(|replica| replica.signal("STOP"))?;
+        // Cut off, so that the messages wait in the queue and not with a consumer.
+        let each = run.system.replicas.len() / 2;
+        (each..2 * each).for_each(|n| run.set_wires(Some(n), Server::Broker, Wire::Refuses));
         run.load.burst(run.burst.min(100));
         sleep(Duration::from_secs(1)).await;
         run.management.delete(path).await?;
-        frozen.iter().try_for_each(|replica| replica.signal("CONT"))?;
+        (each..2 * each).for_each(|n| run.set_wires(Some(n), Server::Broker, Wire::Passes));
         if what == "unbound" {
             // Who connects declares what is missing.
             run.load.burst(run.burst.min(100));
