@@ -1,11 +1,11 @@
 //! The GraphQL API: orders and invoices composed into one graph.
 //!
-//! A request comes over one of the transports (plain HTTP by `chassis`, the others in `transport/`) to `entry.rs`, which
-//! has its document found in `documents/` and measured by `guard/`. It is resolved by the typed schema in `schema/`,
-//! which holds what `compose/` fetched from the services through `subgraph/`. `selection.rs` says what of the client's
-//! selection travels. `live/` hears the event bus and says what has changed. `pages/` serves the console and the
-//! playground. There is no database and no domain rule here, and no
-//! service's code: only URLs, schemas, answers, and the news that there was an event.
+//! A request comes over one of the transports (plain HTTP by `chassis`, the others in `transport/`) to `entry.rs`,
+//! which has its document found in `documents/` and measured by `guard/`. It is resolved by the typed schema in
+//! `schema/`, which holds what `compose/` fetched from the services through `subgraph/`. `selection.rs` says what of
+//! the client's selection travels. `live/` hears the event bus and says what has changed. `pages/` serves the console
+//! and the playground. There is no database and no domain rule here, and no service's code: only URLs, schemas,
+//! answers, and the news that there was an event.
 
 mod compose;
 mod config;
@@ -39,8 +39,8 @@ use subgraph::Subgraph;
 pub use transport::Origins;
 use transport::Transports;
 
-/// Starts the API. It listens at once, and is ready when each service was seen to be compatible once. `bus` says when there is
-/// something new; without its broker only live updates wait.
+/// Starts the API. It listens at once, and is ready when each service was seen to be compatible once. `bus` says when
+/// there is something new; without its broker only live updates wait.
 ///
 /// # Errors
 /// When the address cannot be had, or the trusted documents cannot be read; the error names which.

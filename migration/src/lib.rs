@@ -6,6 +6,7 @@
 mod invoices;
 mod orders;
 mod outbox;
+mod reconcile;
 
 use std::fmt;
 

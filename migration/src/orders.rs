@@ -4,6 +4,8 @@
 
 use sea_orm_migration::{prelude::*, schema::*};
 
+use crate::{Schema, reconcile};
+
 pub(crate) struct Migrator;
 
 #[async_trait::async_trait]
@@ -12,8 +14,8 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261121_000001_orders::Migration),
             Box::new(crate::outbox::m20261121_000002_outbox_retry::Migration),
-            Box::new(m20261121_000003_reconcile::Migration),
-            Box::new(m20261121_000004_reconcile_index::Migration),
+            Box::new(reconcile::m20261121_000003_reconcile::Migration(Schema::Orders)),
+            Box::new(reconcile::m20261121_000004_reconcile_index::Migration(Schema::Orders)),
         ]
     }
 }
@@ -30,7 +32,6 @@ enum Orders {
     EventNo,
     CreatedAt,
     UpdatedAt,
-    ReconcileAt,
 }
 
 #[derive(DeriveIden)]
@@ -135,71 +136,6 @@ mod m20261121_000001_orders {
                 )
                 .await?;
             crate::outbox::create(manager).await
-        }
-    }
-}
-
-/// What waits for an answer has the time at which to ask again; what is settled has none.
-mod m20261121_000003_reconcile {
-    use super::*;
-
-    pub(super) struct Migration;
-
-    impl MigrationName for Migration {
-        fn name(&self) -> &str {
-            "m20261121_000003_reconcile"
-        }
-    }
-
-    #[async_trait::async_trait]
-    impl MigrationTrait for Migration {
-        fn use_transaction(&self) -> Option<bool> {
-            crate::IN_A_TRANSACTION
-        }
-
-        async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-            let column = timestamp_with_time_zone_null(Orders::ReconcileAt);
-            manager.alter_table(Table::alter().table(Orders::Table).add_column(column).to_owned()).await?;
-            crate::outbox::add_asks(manager).await?;
-            crate::outbox::ask_about_rows_of_older_builds(manager, "orders").await
-        }
-    }
-}
-
-/// Its own step, so that the lock of the one before is gone while this one reads the table.
-mod m20261121_000004_reconcile_index {
-    use super::*;
-
-    pub(super) struct Migration;
-
-    impl MigrationName for Migration {
-        fn name(&self) -> &str {
-            "m20261121_000004_reconcile_index"
-        }
-    }
-
-    #[async_trait::async_trait]
-    impl MigrationTrait for Migration {
-        fn use_transaction(&self) -> Option<bool> {
-            crate::IN_A_TRANSACTION
-        }
-
-        async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-            let waiting = Query::update()
-                .table(Orders::Table)
-                .value(Orders::ReconcileAt, Expr::col(Orders::UpdatedAt))
-                .and_where(Expr::col(Orders::ReconcileAt).is_null())
-                .and_where(Expr::col(Orders::Status).ne("paid"))
-                .and_where(Expr::col(Orders::InvoiceStatus).is_in(["none", "issued", "paid"]))
-                .to_owned();
-            manager.execute(waiting).await?;
-            let due = Index::create()
-                .name("orders_to_reconcile")
-                .table(Orders::Table)
-                .col(Orders::ReconcileAt)
-                .and_where(Expr::col(Orders::ReconcileAt).is_not_null())
-                .to_owned();
-            manager.create_index(due).await
         }
     }
 }

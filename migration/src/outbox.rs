@@ -138,21 +138,11 @@ async fn add_retry(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .await
 }
 
-/// Events can be said again, with a question (a part of each database's third step).
+/// Events can be said again, with a question.
 pub(crate) async fn add_asks(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager
         .alter_table(Table::alter().table(Outbox::Table).add_column(boolean(Outbox::Asks).default(false)).to_owned())
         .await
-}
-
-/// Gives rows that an older build inserts a time to ask about them that has passed: the newer build looks at them soon
-/// and decides. (A part of each database's third step. SQLite has one process, and so one build.)
-pub(crate) async fn ask_about_rows_of_older_builds(manager: &SchemaManager<'_>, table: &str) -> Result<(), DbErr> {
-    if manager.get_database_backend() == DatabaseBackend::Postgres {
-        let default = format!("ALTER TABLE {table} ALTER COLUMN reconcile_at SET DEFAULT '1970-01-01T00:00:00Z'");
-        manager.get_connection().execute_unprepared(&default).await?;
-    }
-    Ok(())
 }
 
 /// The same step in both databases.

@@ -28,6 +28,9 @@ pub use event_stream::{EventStream, StreamEvent};
 pub use wait::{PATIENCE, eventually};
 pub use world::World;
 
+/// The introspection query that tools send.
+pub const INTROSPECTION: &str = include_str!("introspection.graphql");
+
 /// Holds a schema that the code prints against its committed file. `UPDATE_SCHEMAS=1` rewrites the file: the
 /// difference is then what a reviewer reads.
 pub fn assert_schema(file: &str, printed: &str) {

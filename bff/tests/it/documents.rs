@@ -141,7 +141,7 @@ async fn with_trusted_documents_nothing_else_runs() {
         assert_eq!(code(&world.send(&registering).await), "QUERY_NOT_IN_LIST");
         let by_hash = json!({ "extensions": persisted(&hash_of(other)) });
         assert_eq!(code(&world.send(&by_hash).await), "PERSISTED_QUERY_NOT_IN_LIST");
-        let introspection = json!({ "query": include_str!("introspection.graphql") });
+        let introspection = json!({ "query": testkit::INTROSPECTION });
         assert_eq!(code(&world.send(&introspection).await), "QUERY_NOT_IN_LIST");
     }
 }

@@ -108,7 +108,7 @@ async fn a_limit_is_set_from_outside() {
 #[tokio::test]
 async fn introspection_is_answered() {
     let world = World::start().await;
-    let data = world.data(include_str!("introspection.graphql")).await;
+    let data = world.data(testkit::INTROSPECTION).await;
     let names: Vec<_> = data["__schema"]["types"].as_array().unwrap().iter().map(|ty| &ty["name"]).collect();
     assert!(names.contains(&&json!("OrderConnection")), "{names:?}");
 }

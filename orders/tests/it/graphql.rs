@@ -40,7 +40,7 @@ async fn a_request_for_too_much_is_refused_and_introspection_is_not() {
     let many: String = (0..500).map(|n| format!("a{n}: orders {{ nodes {{ id }} }} ")).collect();
     let answer = world.orders_graphql(&format!("{{ {many} }}"), json!({})).await;
     assert!(answer["errors"][0]["message"].as_str().unwrap().contains("complex"), "{answer}");
-    let answer = world.orders_graphql(include_str!("introspection.graphql"), json!({})).await;
+    let answer = world.orders_graphql(testkit::INTROSPECTION, json!({})).await;
     assert!(answer.get("errors").is_none(), "{}", answer["errors"]);
 }
 
