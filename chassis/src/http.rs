@@ -25,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, field::Empty, info_span};
 
-use crate::{listen::Listener, problem::Problem, propagation};
+use crate::{background::panic_text, listen::Listener, problem::Problem, propagation};
 
 /// The largest body that is read, in bytes. Everything we accept is far smaller.
 pub const BODY_LIMIT: usize = 128 * 1024;
@@ -45,11 +45,7 @@ pub fn finish(routes: Router) -> Router {
         .fallback(|| async { Problem::no_such_path() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("a value that is no text");
+            let text = panic_text(panic.as_ref());
             Problem::internal(&format_args!("a handler panicked: {text}")).into_response()
         }))
         .layer(middleware::from_fn(trace_request))

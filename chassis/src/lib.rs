@@ -3,6 +3,7 @@
 //! Nothing here knows an order or an invoice. A service hands over its routes, its readiness checks and what it runs
 //! beside them, and gets a [`service::RunningService`] that knows its address and can be stopped.
 
+pub mod background;
 pub mod backoff;
 pub mod cursor;
 pub mod failpoint;

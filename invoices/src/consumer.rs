@@ -49,3 +49,57 @@ impl Handler for CanceledOrders {
         self.0.is_available().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use contracts::{Amount, Customer, Event, EventEnvelope, TraceContext, event_id};
+    use migration::Schema;
+    use outbox::{Outbox, Patience};
+    use testkit::TestDatabase;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::invoice::AmountLimit;
+
+    /// Each size of a batch with statements of its own would be hundreds of long texts on each connection.
+    #[tokio::test]
+    async fn batches_of_any_size_are_few_statements() {
+        let database = TestDatabase::create(Schema::Invoices).await;
+        let outbox = Outbox::new(database.connection().clone(), crate::NAME);
+        let handler = NewOrders(InvoiceService::new(
+            outbox,
+            AmountLimit(Amount::try_from(1_000_000).unwrap()),
+            Patience::default(),
+        ));
+        for size in 1..=70 {
+            let batch: Vec<Delivery> = std::iter::repeat_with(a_new_order).take(size).collect();
+            assert_eq!(handler.handle(&batch).await.unwrap(), vec![Verdict::Done; size]);
+            // The same ones again, which are locked and read.
+            assert_eq!(handler.handle(&batch).await.unwrap(), vec![Verdict::Done; size]);
+        }
+        if let Some(statements) = database.prepared_statements().await {
+            assert!(statements < 30, "{statements}");
+        }
+    }
+
+    fn a_new_order() -> Delivery {
+        let order = OrderCreated {
+            id: Uuid::now_v7(),
+            amount: Amount::try_from(10).unwrap(),
+            customer: Customer { id: "ada".parse().unwrap() },
+        };
+        let event = EventEnvelope {
+            id: event_id(order.id, 1),
+            event_type: OrderCreated::TYPE,
+            source: "orders".to_owned(),
+            aggregate_id: order.id,
+            event_no: 1,
+            order_id: order.id,
+            occurred_at: contracts::now(),
+            trace_context: TraceContext::default(),
+            asks: false,
+            body: serde_json::to_vec(&order).unwrap().into(),
+        };
+        Delivery { event, redelivered: false }
+    }
+}

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use outbox::{padded, portions};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Order as Direction, QueryFilter, QueryOrder,
@@ -190,12 +191,12 @@ fn visible() -> sea_orm::Select<invoices::Entity> {
 }
 
 pub(crate) async fn find_many(db: &impl ConnectionTrait, ids: &[Uuid]) -> Result<Vec<Invoice>, DbErr> {
-    let rows = visible().filter(invoices::Column::Id.is_in(ids.iter().copied())).all(db).await?;
+    let rows = visible().filter(invoices::Column::Id.is_in(padded(ids.iter().copied()))).all(db).await?;
     Ok(rows.into_iter().filter_map(|row| Row::from(row).into_invoice()).collect())
 }
 
 pub(crate) async fn find_by_orders(db: &impl ConnectionTrait, order_ids: &[Uuid]) -> Result<Vec<Invoice>, DbErr> {
-    let rows = visible().filter(invoices::Column::OrderId.is_in(order_ids.iter().copied())).all(db).await?;
+    let rows = visible().filter(invoices::Column::OrderId.is_in(padded(order_ids.iter().copied()))).all(db).await?;
     Ok(rows.into_iter().filter_map(|row| Row::from(row).into_invoice()).collect())
 }
 
@@ -211,7 +212,7 @@ pub(crate) async fn lock_by_orders(
     order_ids: impl IntoIterator<Item = Uuid>,
 ) -> Result<BTreeMap<Uuid, Row>, DbErr> {
     let rows = invoices::Entity::find()
-        .filter(invoices::Column::OrderId.is_in(order_ids))
+        .filter(invoices::Column::OrderId.is_in(padded(order_ids)))
         .order_by_asc(invoices::Column::OrderId)
         .lock_exclusive()
         .all(db)
@@ -237,31 +238,30 @@ pub(crate) async fn lock_due(db: &impl ConnectionTrait, limit: u64) -> Result<Ve
 /// Inserts rows whose order has none yet, and answers those that were inserted. The unique order id decides: a row
 /// that is there already, or that another transaction commits meanwhile, stays as it is.
 pub(crate) async fn insert_missing(db: &impl ConnectionTrait, rows: &[Row]) -> Result<Vec<Row>, DbErr> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
+    let once = OnConflict::column(invoices::Column::OrderId).do_nothing().to_owned();
+    let mut inserted = Vec::with_capacity(rows.len());
+    for portion in portions(rows) {
+        let portion = invoices::Entity::insert_many(portion.iter().map(invoices::ActiveModel::from))
+            .on_conflict(once.clone())
+            .exec_with_returning(db)
+            .await?;
+        inserted.extend(portion.into_iter().map(Row::from));
     }
-    let inserted = invoices::Entity::insert_many(rows.iter().map(invoices::ActiveModel::from))
-        .on_conflict(OnConflict::column(invoices::Column::OrderId).do_nothing().to_owned())
-        .exec_with_returning(db)
-        .await?;
-    Ok(inserted.into_iter().map(Row::from).collect())
+    Ok(inserted)
 }
 
-/// Writes changed rows in one statement. They are locked, so every one of them exists and the insert turns into an
-/// update.
+/// Writes changed rows. They are locked, so every one of them exists and the insert turns into an update.
 pub(crate) async fn save(db: &impl ConnectionTrait, changed: &[&Row]) -> Result<(), DbErr> {
-    if changed.is_empty() {
-        return Ok(());
-    }
     use invoices::Column::*;
-    invoices::Entity::insert_many(changed.iter().map(|row| invoices::ActiveModel::from(*row)))
-        .on_conflict(
-            OnConflict::column(Id)
-                .update_columns([CustomerId, Amount, Status, Version, UpdatedAt, PaidAt, ReconcileAt])
-                .to_owned(),
-        )
-        .exec_without_returning(db)
-        .await?;
+    let update = OnConflict::column(Id)
+        .update_columns([CustomerId, Amount, Status, Version, UpdatedAt, PaidAt, ReconcileAt])
+        .to_owned();
+    for portion in portions(changed) {
+        invoices::Entity::insert_many(portion.iter().map(|row| invoices::ActiveModel::from(*row)))
+            .on_conflict(update.clone())
+            .exec_without_returning(db)
+            .await?;
+    }
     Ok(())
 }
 

@@ -4,11 +4,11 @@
 //! cutting a commit in half. A conflict with another transaction is tried again here. What lies in the batch itself
 //! is for [`bisection`](crate::bisection) to find, and everything else is for the bus to wait out.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tracing::{Instrument, Span, debug, error};
 
-use chassis::backoff::Backoff;
+use chassis::{background::panic_text, backoff::Backoff};
 
 use crate::{Delivery, HandleError, Handler, Verdict};
 
@@ -81,20 +81,12 @@ async fn attempt(
     let task = tokio::spawn(async move { handler.handle(&batch).await }.instrument(span.clone()));
     task.await.map_err(|failure| match failure.try_into_panic() {
         Ok(payload) => {
-            let message = panic_message(payload.as_ref());
+            let message = panic_text(payload.as_ref());
             error!(parent: span, "a handler panicked: {message}");
             Failure::Panic(message.to_owned())
         }
         Err(_) => unsettled("the process is shutting down".to_owned()),
     })
-}
-
-fn panic_message(payload: &(dyn Any + Send)) -> &str {
-    payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 
 #[cfg(test)]

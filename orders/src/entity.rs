@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use contracts::EventType;
+use outbox::{padded, portions};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Order as Direction, QueryFilter, QueryOrder,
@@ -165,7 +166,7 @@ pub(crate) async fn find(db: &impl ConnectionTrait, id: Uuid) -> Result<Option<O
 }
 
 pub(crate) async fn find_many(db: &impl ConnectionTrait, ids: &[Uuid]) -> Result<Vec<Order>, DbErr> {
-    let rows = orders::Entity::find().filter(orders::Column::Id.is_in(ids.iter().copied())).all(db).await?;
+    let rows = orders::Entity::find().filter(orders::Column::Id.is_in(padded(ids.iter().copied()))).all(db).await?;
     Ok(rows.into_iter().map(Order::from).collect())
 }
 
@@ -176,7 +177,7 @@ pub(crate) async fn lock(
     ids: impl IntoIterator<Item = Uuid>,
 ) -> Result<BTreeMap<Uuid, Order>, DbErr> {
     let rows = orders::Entity::find()
-        .filter(orders::Column::Id.is_in(ids))
+        .filter(orders::Column::Id.is_in(padded(ids)))
         .order_by_asc(orders::Column::Id)
         .lock_exclusive()
         .all(db)
@@ -204,21 +205,18 @@ pub(crate) async fn insert(db: &impl ConnectionTrait, order: &Order) -> Result<(
     Ok(())
 }
 
-/// Writes changed orders in one statement. They are locked, so every one of them exists and the insert turns into
-/// an update.
+/// Writes changed orders. They are locked, so every one of them exists and the insert turns into an update.
 pub(crate) async fn save(db: &impl ConnectionTrait, changed: &[&Order]) -> Result<(), DbErr> {
-    if changed.is_empty() {
-        return Ok(());
-    }
     use orders::Column::*;
-    orders::Entity::insert_many(changed.iter().map(|order| orders::ActiveModel::from(*order)))
-        .on_conflict(
-            OnConflict::column(Id)
-                .update_columns([Status, InvoiceStatus, Version, EventNo, UpdatedAt, ReconcileAt])
-                .to_owned(),
-        )
-        .exec_without_returning(db)
-        .await?;
+    let update = OnConflict::column(Id)
+        .update_columns([Status, InvoiceStatus, Version, EventNo, UpdatedAt, ReconcileAt])
+        .to_owned();
+    for portion in portions(changed) {
+        orders::Entity::insert_many(portion.iter().map(|order| orders::ActiveModel::from(*order)))
+            .on_conflict(update.clone())
+            .exec_without_returning(db)
+            .await?;
+    }
     Ok(())
 }
 
@@ -269,22 +267,17 @@ pub(crate) async fn page(
 }
 
 /// Adds what happened. A thing that is there already stays as it is.
-pub(crate) async fn remember(db: &impl ConnectionTrait, entries: Vec<HistoryEntry>) -> Result<(), DbErr> {
-    if entries.is_empty() {
-        return Ok(());
+pub(crate) async fn remember(db: &impl ConnectionTrait, entries: &[HistoryEntry]) -> Result<(), DbErr> {
+    let once = OnConflict::columns([history::Column::OrderId, history::Column::EventType]).do_nothing().to_owned();
+    for portion in portions(entries) {
+        let rows = portion.iter().map(|entry| history::ActiveModel {
+            order_id: Set(entry.order_id),
+            event_type: Set(entry.event_type.as_str().to_owned()),
+            at: Set(entry.at),
+            trace_id: Set(entry.trace_id.clone()),
+        });
+        history::Entity::insert_many(rows).on_conflict(once.clone()).exec_without_returning(db).await?;
     }
-    let rows = entries.into_iter().map(|entry| history::ActiveModel {
-        order_id: Set(entry.order_id),
-        event_type: Set(entry.event_type.as_str().to_owned()),
-        at: Set(entry.at),
-        trace_id: Set(entry.trace_id),
-    });
-    history::Entity::insert_many(rows)
-        .on_conflict(
-            OnConflict::columns([history::Column::OrderId, history::Column::EventType]).do_nothing().to_owned(),
-        )
-        .exec_without_returning(db)
-        .await?;
     Ok(())
 }
 
@@ -298,7 +291,7 @@ pub(crate) async fn times_of(
         return Ok(BTreeMap::new());
     }
     let rows = history::Entity::find()
-        .filter(history::Column::OrderId.is_in(ids.iter().copied()))
+        .filter(history::Column::OrderId.is_in(padded(ids.iter().copied())))
         .filter(history::Column::EventType.eq(event_type.as_str()))
         .all(db)
         .await?;
@@ -308,7 +301,7 @@ pub(crate) async fn times_of(
 /// What happened to each of these orders, oldest first.
 pub(crate) async fn timelines(db: &impl ConnectionTrait, ids: &[Uuid]) -> Result<Vec<HistoryEntry>, DbErr> {
     let rows = history::Entity::find()
-        .filter(history::Column::OrderId.is_in(ids.iter().copied()))
+        .filter(history::Column::OrderId.is_in(padded(ids.iter().copied())))
         .order_by_asc(history::Column::At)
         .all(db)
         .await?;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use chassis::{
+    background::keep_running,
     health::{self, CheckResult, Readiness},
     service::RunningService,
 };
@@ -61,7 +62,10 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
         .merge(health::routes(Arc::clone(&readiness)));
     let relay = Relay::start(&outbox, &bus);
     let stop = CancellationToken::new();
-    let housekeeping = tokio::spawn(housekeeping::run(outbox, stop.clone()));
+    let stopped = stop.clone();
+    let housekeeping = tokio::spawn(async move {
+        keep_running("housekeeping", || housekeeping::run(outbox.clone(), stopped.clone())).await;
+    });
     let asking = orders.clone();
     let reconciler = Reconciler::start(NAME, config.reconcile_after, Arc::clone(&bus), move || {
         let orders = asking.clone();

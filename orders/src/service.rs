@@ -132,7 +132,7 @@ impl OrderService {
             }
         }
         entity::insert(work.db(), &order).await?;
-        entity::remember(work.db(), vec![happened_now(&order, EventType::OrderCreated)]).await?;
+        entity::remember(work.db(), &[happened_now(&order, EventType::OrderCreated)]).await?;
         let event = OrderCreated { id: order.id, amount: new.amount, customer: Customer { id: new.customer_id } };
         work.publish(order.id, order.event_no, &event)?;
         failpoint!("place.before-commit");
@@ -152,7 +152,7 @@ impl OrderService {
         let mut history = Vec::new();
         if self.apply(&mut work, &mut order, Input::Cancel, None, &mut history)? {
             entity::save(work.db(), &[&order]).await?;
-            entity::remember(work.db(), history).await?;
+            entity::remember(work.db(), &history).await?;
             work.commit().await?;
             info!(order.id = %id, "canceled order {id}");
         }
@@ -189,7 +189,7 @@ impl OrderService {
         }
         let changed: Vec<&Order> = changed.iter().filter_map(|id| orders.get(id)).collect();
         entity::save(work.db(), &changed).await?;
-        entity::remember(work.db(), history).await?;
+        entity::remember(work.db(), &history).await?;
         let asked: Vec<_> = asked.iter().filter_map(|(id, cause)| Some((orders.get(id)?, Some(*cause)))).collect();
         repeat(&mut work, &asked, false).await?;
         work.commit().await?;

@@ -8,6 +8,7 @@
 //! Write with [`UnitOfWork`], deliver with [`Relay`]. Pattern: "Transactional outbox" with a polling publisher
 //! (microservices.io), with lanes so that several relays keep the order of each aggregate.
 
+mod batch;
 mod database;
 mod failure;
 pub mod parked;
@@ -16,6 +17,7 @@ mod relay;
 mod row;
 mod unit_of_work;
 
+pub use batch::{padded, portions};
 pub use database::{DatabaseUrl, InvalidDatabaseUrl, connect};
 pub use failure::DbFailure;
 pub use reconciler::{Patience, Reconciler};

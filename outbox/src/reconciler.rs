@@ -12,7 +12,7 @@
 
 use std::{future::Future, num::ParseIntError, str::FromStr, sync::Arc, time::Duration};
 
-use chassis::backoff::Throttle;
+use chassis::{background::keep_running, backoff::Throttle};
 use chrono::{DateTime, TimeDelta, Utc};
 use messaging::{BusStatus, EventBus};
 use sea_orm::DbErr;
@@ -102,11 +102,15 @@ impl Reconciler {
     /// Starts to run `pass`, which asks after at most [`BATCH`] things that are due, again and again.
     pub fn start<F, Fut>(source: &'static str, patience: Patience, bus: Arc<dyn EventBus>, pass: F) -> Self
     where
-        F: Fn() -> Fut + Send + 'static,
+        F: Fn() -> Fut + Clone + Send + 'static,
         Fut: Future<Output = Result<Pass, DbErr>> + Send + 'static,
     {
         let stop = CancellationToken::new();
-        let task = tokio::spawn(run(source, patience, bus, pass, stop.clone()));
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let begin = move || run(source, patience, Arc::clone(&bus), pass.clone(), stopped.clone());
+            keep_running("a reconciler", begin).await;
+        });
         Self { stop, task }
     }
 

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use chassis::{backoff::Backoff, failpoint};
+use chassis::{background::keep_running, backoff::Backoff, failpoint};
 use contracts::EventEnvelope;
 use messaging::{EventBus, Outcome, PublishError, Publisher};
 use sea_orm::{
@@ -19,7 +19,7 @@ use sea_orm::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{LANES, Outbox, row};
+use crate::{LANES, Outbox, batch::padded, row};
 
 /// The most events that are published before their confirms are awaited.
 const WINDOW: usize = 1000;
@@ -48,8 +48,11 @@ impl Relay {
     pub fn start(outbox: &Outbox, bus: &Arc<dyn EventBus>) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         for _ in 0..if outbox.is_sqlite() { 1 } else { RELAYS } {
-            let worker = Worker { outbox: outbox.clone(), publisher: bus.publisher() };
-            tasks.spawn(worker.run(stop.clone()));
+            let (outbox, bus, stop) = (outbox.clone(), Arc::clone(bus), stop.clone());
+            tasks.spawn(async move {
+                let worker = || Worker { outbox: outbox.clone(), publisher: bus.publisher() };
+                keep_running("a relay", || worker().run(stop.clone())).await;
+            });
         }
         tasks.close();
         Self { stop, tasks }
@@ -273,7 +276,8 @@ async fn rows_of(transaction: &DatabaseTransaction, lanes: &[i16]) -> Result<Vec
 /// Deletes what was accepted, notes what was refused.
 async fn settle(db: &impl ConnectionTrait, settled: &Settled) -> Result<(), DbErr> {
     if !settled.accepted.is_empty() {
-        row::Entity::delete_many().filter(row::Column::Seq.is_in(settled.accepted.iter().copied())).exec(db).await?;
+        let accepted = padded(settled.accepted.iter().copied());
+        row::Entity::delete_many().filter(row::Column::Seq.is_in(accepted)).exec(db).await?;
     }
     // Those that were tried equally often wait equally long: a statement for each number of attempts, not for each
     // of the thousand events that a full queue refuses at once.
@@ -307,7 +311,7 @@ async fn note(
         .col_expr(row::Column::Attempts, Expr::col(row::Column::Attempts).add(1))
         .col_expr(row::Column::LastError, Expr::value(reason))
         .col_expr(column, at)
-        .filter(row::Column::Seq.is_in(refused.iter().map(|refused| refused.seq)))
+        .filter(row::Column::Seq.is_in(padded(refused.iter().map(|refused| refused.seq))))
         .exec(db)
         .await?;
     Ok(())

@@ -15,10 +15,7 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tracing::info_span;
 use uuid::Uuid;
 
-use crate::row;
-
-/// How many rows one INSERT may have. PostgreSQL allows 65,535 parameters a statement, SQLite 32,766.
-const ROWS_PER_INSERT: usize = 1000;
+use crate::{batch::portions, row};
 
 /// The database of a service together with its outbox. Cheap to clone; all clones wake the same relays.
 #[derive(Clone, Debug)]
@@ -241,18 +238,17 @@ impl UnitOfWork {
     ///
     /// # Errors
     /// When the database refuses. The outcome is then unknown, as it is for any commit whose answer was lost.
-    pub async fn commit(mut self) -> Result<(), DbErr> {
+    pub async fn commit(self) -> Result<(), DbErr> {
         let published = !self.events.is_empty() || !self.repeated.is_empty();
-        while !self.events.is_empty() {
-            let rest = self.events.split_off(self.events.len().min(ROWS_PER_INSERT));
-            let rows = std::mem::replace(&mut self.events, rest);
-            row::Entity::insert_many(rows).exec_without_returning(&self.transaction).await?;
+        for rows in portions(&self.events) {
+            row::Entity::insert_many(rows.iter().cloned()).exec_without_returning(&self.transaction).await?;
         }
-        while !self.repeated.is_empty() {
-            let rest = self.repeated.split_off(self.repeated.len().min(ROWS_PER_INSERT));
-            let rows = std::mem::replace(&mut self.repeated, rest);
-            let once = OnConflict::columns([row::Column::AggregateId, row::Column::EventNo]).do_nothing().to_owned();
-            row::Entity::insert_many(rows).on_conflict(once).exec_without_returning(&self.transaction).await?;
+        let once = OnConflict::columns([row::Column::AggregateId, row::Column::EventNo]).do_nothing().to_owned();
+        for rows in portions(&self.repeated) {
+            row::Entity::insert_many(rows.iter().cloned())
+                .on_conflict(once.clone())
+                .exec_without_returning(&self.transaction)
+                .await?;
         }
         self.transaction.commit().await?;
         if published {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, str::FromStr, thread};
 use migration::Schema;
 use outbox::DatabaseUrl;
 use reqwest::Url;
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -72,6 +72,17 @@ impl TestDatabase {
     /// A connection, to look at what is there.
     pub fn connection(&self) -> &DatabaseConnection {
         &self.connection
+    }
+
+    /// How many prepared statements a connection remembers, when the pool was used by one task only: it has one
+    /// connection then. Nothing on SQLite, which does not say.
+    pub async fn prepared_statements(&self) -> Option<i64> {
+        let backend = self.connection.get_database_backend();
+        let count = Statement::from_string(backend, "SELECT count(*) AS statements FROM pg_prepared_statements");
+        if backend == DbBackend::Sqlite {
+            return None;
+        }
+        Some(self.connection.query_one_raw(count).await.unwrap()?.try_get("", "statements").unwrap())
     }
 }
 

@@ -111,12 +111,7 @@ impl Management {
 
     /// Takes it away again.
     pub(crate) async fn delete_policy(&self, name: &str) -> anyhow::Result<()> {
-        self.delete(&["api", "policies", "tandem", name]).await
-    }
-
-    /// Deletes what a path names.
-    pub(crate) async fn delete(&self, path: &[&str]) -> anyhow::Result<()> {
-        self.call(Method::DELETE, path).await.map(drop)
+        self.call(Method::DELETE, &["api", "policies", "tandem", name]).await.map(drop)
     }
 
     async fn call(&self, method: Method, path: &[&str]) -> anyhow::Result<Value> {

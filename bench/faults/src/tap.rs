@@ -56,6 +56,11 @@ pub(crate) struct Published {
 }
 
 impl Published {
+    /// How many different events of a type there were.
+    pub(crate) fn of(&self, kind: EventType) -> u64 {
+        self.by_type.get(kind.as_str()).map_or(0, |events| events.len() as u64)
+    }
+
     fn enter(&mut self, delivery: &Delivery, contract: &Contract) {
         let properties = &delivery.properties;
         let kind = delivery.routing_key.to_string();

@@ -24,7 +24,7 @@ mod uri;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chassis::backoff::Throttle;
+use chassis::{background::keep_running, backoff::Throttle};
 use contracts::topology::Queue;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -97,23 +97,32 @@ impl EventBus for RabbitMq {
     fn subscribe(&self, queue: &'static Queue, handler: Arc<dyn Handler>) -> Subscription {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let consumer = Consumer {
-            link: Arc::clone(&self.consuming),
-            // Parking publishes, so it goes over the publishing connection.
-            parking: ConfirmedPublisher::new(Arc::clone(&self.publishing)),
-            origin: Origin { queue, service: self.service },
-            handler,
-            stop: stop.clone(),
-            complaints: Throttle::default(),
-        };
-        tasks.spawn(consumer.run());
+        let (consuming, publishing) = (Arc::clone(&self.consuming), Arc::clone(&self.publishing));
+        let (service, stopped) = (self.service, stop.clone());
+        tasks.spawn(async move {
+            let consumer = || Consumer {
+                link: Arc::clone(&consuming),
+                // Parking publishes, so it goes over the publishing connection.
+                parking: ConfirmedPublisher::new(Arc::clone(&publishing)),
+                origin: Origin { queue, service },
+                handler: Arc::clone(&handler),
+                stop: stopped.clone(),
+                complaints: Throttle::default(),
+            };
+            keep_running("a consumer", || consumer().run()).await;
+        });
         Subscription { stop, tasks }
     }
 
     fn listen(&self, listener: Arc<dyn Listener>) -> Subscription {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        tasks.spawn(LiveQueue { link: Arc::clone(&self.consuming), listener, stop: stop.clone() }.run());
+        let (link, stopped) = (Arc::clone(&self.consuming), stop.clone());
+        tasks.spawn(async move {
+            let queue =
+                || LiveQueue { link: Arc::clone(&link), listener: Arc::clone(&listener), stop: stopped.clone() };
+            keep_running("a queue of live updates", || queue().run()).await;
+        });
         Subscription { stop, tasks }
     }
 

@@ -33,6 +33,7 @@ struct State {
 #[derive(Clone, Copy)]
 enum Answer {
     Fail,
+    Panic,
     Refuse { permanent: bool },
 }
 
@@ -67,6 +68,10 @@ impl Publisher for ScriptedPublisher {
         let mut state = self.0.lock().unwrap();
         state.windows += 1;
         match state.script.pop_front() {
+            Some(Answer::Panic) => {
+                drop(state);
+                panic!("as the script says");
+            }
             Some(Answer::Fail) => Err(PublishError::Unavailable("as the script says".to_owned())),
             Some(Answer::Refuse { permanent }) => {
                 Ok(vec![Outcome::Refused { reason: "as the script says".to_owned(), permanent }; window.len()])
@@ -144,6 +149,18 @@ async fn an_event_waits_until_the_bus_has_accepted_it() {
     relay.stop().await;
     assert_eq!(bench.accepted(), [(order, 1)]);
     assert!(bench.state.lock().unwrap().windows >= 4);
+}
+
+/// A relay that is gone would leave a service that answers, and whose events stay.
+#[tokio::test]
+async fn a_relay_that_panics_goes_on() {
+    let bench = Bench::new(&[Answer::Panic; 4]).await;
+    let order = Uuid::now_v7();
+    bench.publish(order, 1).await;
+    let relay = Relay::start(&bench.outbox, &bench.bus);
+    bench.drained().await;
+    relay.stop().await;
+    assert_eq!(bench.accepted(), [(order, 1)]);
 }
 
 /// A full queue refuses again and again; no number of refusals makes an event somebody's work, and meanwhile others
@@ -304,4 +321,30 @@ async fn windows_go_on_leaving_when_a_newer_build_adds_a_column() {
     db.execute_unprepared("ALTER TABLE outbox ADD COLUMN of_tomorrow INTEGER NULL").await.unwrap();
     relay_one().await;
     assert_eq!(bench.rows().await, (0, 0));
+}
+
+/// Each size of a window with statements of its own would be hundreds of long texts on each connection.
+#[tokio::test]
+async fn windows_of_any_size_are_few_statements() {
+    let bench = Bench::new(&[]).await;
+    for events in 1..=100 {
+        let mut work = bench.outbox.begin().await.unwrap();
+        let id = Uuid::now_v7();
+        for event_no in 1..=events {
+            let event = OrderPaid { id };
+            let said = Said { aggregate_id: id, event_no, occurred_at: contracts::now(), event: &event };
+            if event_no % 2 == 0 {
+                work.publish(id, event_no, &event).unwrap();
+            } else {
+                work.repeat(None, said, false).unwrap();
+            }
+        }
+        work.commit().await.unwrap();
+        Relay::once(&bench.outbox, bench.bus.publisher()).await.unwrap();
+    }
+    assert_eq!(bench.rows().await, (0, 0));
+    // Two kinds of INSERT in four sizes, a DELETE in eight, and a handful that have one.
+    if let Some(statements) = bench.database.prepared_statements().await {
+        assert!(statements < 30, "{statements}");
+    }
 }
