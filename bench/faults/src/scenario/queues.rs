@@ -8,7 +8,6 @@ use lapin::{
     options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions},
     types::FieldTable,
 };
-use sea_orm::DatabaseConnection;
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -81,15 +80,13 @@ pub(crate) async fn lost(run: &mut Run) -> anyhow::Result<Step> {
         let each = run.system.replicas.len() / 2;
         (each..2 * each).for_each(|n| run.set_wires(Some(n), Server::Broker, Wire::Refuses));
         let lost = lose(run, loss).await?;
-        let orders = snapshot::connect(&run.system, Service::Orders).await?;
-        let before = snapshot::count(&orders, "SELECT (extract(epoch FROM now()) * 1000)::bigint AS n").await?;
         (each..2 * each).for_each(|n| run.set_wires(Some(n), Server::Broker, Wire::Passes));
         if matches!(loss, Loss::Unbound) {
             // Who connects declares what is missing, and nobody has noticed that something is.
             run.management.close_connections().await?;
         }
-        let recovery = marker::recovery(&run.client, &run.ledger, Instant::now()).await?;
-        let repaired = repaired(&orders, before).await?;
+        let recovery = consumed_again(run).await?;
+        let repaired = repaired(run).await?;
         step.fact(format!(
             "{what}, with {lost} new orders: consumed again after {recovery:.2?}, all answered after {repaired:.1?}"
         ));
@@ -151,15 +148,37 @@ async fn restart(run: &mut Run, more: &[(&str, &str)]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until every order that was placed before `before`, in milliseconds since 1970, has its invoice as far as its
-/// service knows, and answers how long that took. After the limit it is for the caller to say so.
-async fn repaired(orders: &DatabaseConnection, before: i64) -> anyhow::Result<Duration> {
+/// Waits until somebody consumes the queue, and answers how long that took. (No order is sent to tell: it could be
+/// lost as well until then.)
+async fn consumed_again(run: &Run) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    let (connection, mut channel) = broker::connect(&run.system.broker_url()).await?;
+    loop {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        match channel.queue_declare(ORDERS.into(), passive, FieldTable::default()).await {
+            Ok(queue) if queue.consumer_count() > 0 => break,
+            Ok(_) => {}
+            // Asking for a queue that is not there costs the channel.
+            Err(_) => channel = connection.create_channel().await?,
+        }
+        ensure!(began.elapsed() < run.limit + REPAIR, "nobody consumes the queue {ORDERS}");
+        sleep(Duration::from_millis(100)).await;
+    }
+    connection.close(200, "done".into()).await?;
+    Ok(began.elapsed())
+}
+
+/// Waits until every order that was placed until now has its invoice as far as its service knows, and answers how long
+/// that took. After the limit it is for the caller to say so.
+async fn repaired(run: &Run) -> anyhow::Result<Duration> {
+    let orders = snapshot::connect(&run.system, Service::Orders).await?;
+    let now = snapshot::count(&orders, "SELECT (extract(epoch FROM now()) * 1000)::bigint AS n").await?;
     let unanswered = format!(
         "SELECT count(*) AS n FROM orders WHERE status = 'pending' AND invoice_status = 'none' \
-         AND created_at < to_timestamp({before} / 1000.0)"
+         AND created_at <= to_timestamp({now} / 1000.0)"
     );
     let began = Instant::now();
-    while snapshot::count(orders, &unanswered).await? > 0 && began.elapsed() <= RECONCILE_AFTER + REPAIR {
+    while snapshot::count(&orders, &unanswered).await? > 0 && began.elapsed() <= RECONCILE_AFTER + REPAIR {
         sleep(Duration::from_millis(500)).await;
     }
     Ok(began.elapsed())
