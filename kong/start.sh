@@ -52,7 +52,7 @@ main() {
     [[ ${1} != check ]] || exit 0
 
     # They are in the file now; no process from here on needs them.
-    unset JWT_SECRET JWT_PUBLIC_KEY PARTNER_API_KEY PARTNER_TOKEN
+    unset JWT_SECRET PARTNER_API_KEY PARTNER_TOKEN
     export KONG_DECLARATIVE_CONFIG=$rendered
     exec "$stock_entrypoint" "$@"
 }
@@ -167,34 +167,46 @@ read_traces() {
     esac
 }
 
+# The variables of the services, which verify every token again.
 read_token_check() {
-    demand JWT_ISSUER '[A-Za-z0-9._~:/@+-]{1,255}' "the claim iss of the tokens, a URL or a name of up to 255 characters" || true
-    if [[ -n ${JWT_SECRET+set} && -n ${JWT_PUBLIC_KEY+set} ]]; then
-        problem 'JWT_SECRET and JWT_PUBLIC_KEY are both set: give the one that tokens are signed with, and unset the other'
-    elif [[ -n ${JWT_PUBLIC_KEY+set} ]]; then
+    demand JWT_ISSUER '[A-Za-z0-9._~:/@+-]{1,255}' 'the claim iss of the tokens, a URL or a name of up to 255 characters' || true
+    if [[ -n ${JWT_JWKS_FILE:-} ]]; then
+        problem 'JWT_JWKS_FILE is set: Kong reads no JSON Web Key Set. Unset it here, and give the key that tokens are' \
+            'signed with as JWT_PUBLIC_KEY_FILE, in PEM'
+    elif [[ -n ${JWT_SECRET+set} && -n ${JWT_PUBLIC_KEY_FILE+set} ]]; then
+        problem 'JWT_SECRET and JWT_PUBLIC_KEY_FILE are both set: give the one that tokens are signed with, and unset the other'
+    elif [[ -n ${JWT_PUBLIC_KEY_FILE+set} ]]; then
         holds[jwt_public_key]=yes
-        demand JWT_ALGORITHM 'RS256|RS384|RS512|ES256|ES384|EdDSA' 'the algorithm of JWT_PUBLIC_KEY: RS256, RS384, RS512, ES256, ES384 or EdDSA' || true
         read_public_key
     else
         holds[jwt_secret]=yes
-        if [[ -n ${JWT_ALGORITHM:-} && $JWT_ALGORITHM != HS256 ]]; then
-            problem "JWT_ALGORITHM is ${JWT_ALGORITHM@Q}, which needs JWT_PUBLIC_KEY; with JWT_SECRET it must be HS256 or not set"
-        fi
-        demand_secret JWT_SECRET '[!-~]{32,1024}' 'the key of HS256, of 32 to 1024 printable ASCII characters without spaces' || true
+        demand_secret JWT_SECRET '[!-~]{32,1024}' \
+            'the key of HS256, of 32 to 1024 printable ASCII characters without spaces (or set JWT_PUBLIC_KEY_FILE)' || true
         case ${JWT_SECRET:-} in
             *[\"\'\\]*) problem 'JWT_SECRET must have no quotes and no backslashes' ;;
         esac
     fi
 }
 
-# PEM, with line breaks or with \n in their place; to one line with \n, as it stands between double quotes.
+# The algorithm follows from the kind of key, which the first bytes say (RFC 5280, section 4.1.2.7), as it does in the
+# services: RSA of 2048 bits or more, P-256, Ed25519.
 read_public_key() {
-    local base64='[A-Za-z0-9+/=]+'
-    JWT_PUBLIC_KEY=${JWT_PUBLIC_KEY//$'\r'/}
-    JWT_PUBLIC_KEY=${JWT_PUBLIC_KEY//$'\n'/\\n}
-    while [[ $JWT_PUBLIC_KEY == *'\n' ]]; do JWT_PUBLIC_KEY=${JWT_PUBLIC_KEY%'\n'}; done
-    demand_secret JWT_PUBLIC_KEY "-----BEGIN PUBLIC KEY-----(\\\\n$base64)+\\\\n-----END PUBLIC KEY-----" \
-        'a public key in PEM, from -----BEGIN PUBLIC KEY----- to -----END PUBLIC KEY-----, with line breaks or \n between its lines' || true
+    demand JWT_PUBLIC_KEY_FILE '/.+' 'the path of a public key in PEM' || return 0
+    local pem=''
+    [[ ! -f $JWT_PUBLIC_KEY_FILE || ! -r $JWT_PUBLIC_KEY_FILE ]] || pem=$(<"$JWT_PUBLIC_KEY_FILE")
+    pem=${pem//$'\r'/}
+    if [[ ! $pem =~ ^-----BEGIN\ PUBLIC\ KEY-----$'\n'([A-Za-z0-9+/=]+$'\n')+-----END\ PUBLIC\ KEY-----$ ]]; then
+        problem "JWT_PUBLIC_KEY_FILE must be a file with one public key in PEM, from -----BEGIN PUBLIC KEY----- to" \
+            "-----END PUBLIC KEY-----, and readable; ${JWT_PUBLIC_KEY_FILE@Q} is not"
+        return 0
+    fi
+    case ${pem#*$'\n'} in
+        MII???ANBgkqhkiG9w0BAQEF*) value_of[JWT_ALGORITHM]=RS256 ;;
+        MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcD*) value_of[JWT_ALGORITHM]=ES256 ;;
+        MCowBQYDK2VwAyEA*) value_of[JWT_ALGORITHM]=EdDSA ;;
+        *) problem 'JWT_PUBLIC_KEY_FILE must be a key of RSA with 2048 bits or more, of P-256, or of Ed25519' ;;
+    esac
+    value_of[JWT_PUBLIC_KEY]=${pem//$'\n'/\\n} # one line, as it stands between double quotes
 }
 
 # A partner has all three or none, so that a secret that did not arrive is noticed.

@@ -3,12 +3,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { FULL, imageEnvironment, JWT_SECRET, OPEN, ORIGINS, PARTNER, PARTNER_API_KEY, PARTNER_TOKEN, PROTECTED, read, render, source, TRACES } from "./gateway.mjs";
+import { FULL, imageEnvironment, JWT_SECRET, OPEN, ORIGINS, PARTNER, PARTNER_API_KEY, PARTNER_TOKEN, PROTECTED, publicKey, read, render, source, TRACES } from "./gateway.mjs";
 import { routesOf } from "./router.mjs";
 import { faults, PUBLIC_ROUTES } from "./rules.mjs";
 
-const PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAtw7L5D7hIzBMYvbBnE+6M/7fTkwnj/Q8OtP7EGVXtsI=\n-----END PUBLIC KEY-----\n";
-const WITH_PUBLIC_KEY = { JWT_SECRET: undefined, JWT_PUBLIC_KEY: PUBLIC_KEY, JWT_ALGORITHM: "EdDSA" };
+const PUBLIC_KEY = publicKey("ed25519");
+const WITH_PUBLIC_KEY = { JWT_SECRET: undefined };
 
 const GOOD = {
   open: OPEN,
@@ -24,7 +24,8 @@ const GOOD = {
 
 for (const [name, environment] of Object.entries(GOOD)) {
   test(`good: ${name}`, () => {
-    assert.deepEqual(faults(read(render(environment)), environment.GATEWAY_PROFILE), []);
+    const pem = name.includes("public key") ? PUBLIC_KEY : undefined;
+    assert.deepEqual(faults(read(render(environment, pem)), environment.GATEWAY_PROFILE), []);
   });
 }
 
@@ -41,11 +42,19 @@ test("what the environment says is where it belongs, and nowhere else", () => {
   }
 });
 
-test("a public key arrives as it was, whether its lines end with line breaks or with \\n", () => {
-  for (const key of [PUBLIC_KEY, PUBLIC_KEY.trim().replaceAll("\n", "\\n"), PUBLIC_KEY.replaceAll("\n", "\r\n")]) {
-    const { consumers } = read(render({ ...PROTECTED, ...WITH_PUBLIC_KEY, JWT_PUBLIC_KEY: key }));
+test("a public key arrives as it was, with the algorithm that it is for", () => {
+  for (const [algorithm, pem] of [
+    ["EdDSA", PUBLIC_KEY],
+    ["EdDSA", PUBLIC_KEY.replaceAll("\n", "\r\n")],
+    ["ES256", publicKey("ec", { namedCurve: "P-256" })],
+    ["RS256", publicKey("rsa", { modulusLength: 2048 })],
+    ["RS256", publicKey("rsa", { modulusLength: 3072 })],
+    ["RS256", publicKey("rsa", { modulusLength: 4096 })],
+  ]) {
+    const { consumers } = read(render({ ...PROTECTED, ...WITH_PUBLIC_KEY }, pem));
     const [credential] = consumers.find(({ username }) => username === "users").jwt_secrets;
-    assert.deepEqual(credential, { key: "https://id.example", algorithm: "EdDSA", rsa_public_key: PUBLIC_KEY.trim() });
+    const key = pem.replaceAll("\r", "").trim();
+    assert.deepEqual(credential, { key: "https://id.example", algorithm, rsa_public_key: key });
   }
 });
 

@@ -2,6 +2,7 @@
 // and for the image's own entry point small programs that write down how they were called.
 
 import { spawnSync } from "node:child_process";
+import { generateKeyPairSync } from "node:crypto";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -35,11 +36,17 @@ export const PROTECTED = { GATEWAY_PROFILE: "protected", JWT_ISSUER: "https://id
 export const PARTNER = { PARTNER_API_KEY, PARTNER_TOKEN, PARTNER_RATE_LIMIT_PER_MINUTE: "1200" };
 export const ORIGINS = { CORS_ORIGINS: "https://shop.example, http://localhost:5173" };
 export const TRACES = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://jaeger:4318" };
+
+/** A public key in PEM. */
+export function publicKey(kind, options) {
+  return generateKeyPairSync(kind, { ...options, publicKeyEncoding: { type: "spki", format: "pem" } }).publicKey;
+}
+
 /** Everything that the template can hold, in the profile that production has. */
 export const FULL = { APP_ENV: "production", ...PROTECTED, ...PARTNER, ...ORIGINS, ...TRACES };
 
-/** Runs the start-up script; `undefined` takes a variable of the image away. */
-export function start(environment = {}, command = ["kong", "docker-start"], { parses = true } = {}) {
+/** Runs the start-up script; `undefined` takes a variable of the image away, and `pem` is put into the file of the key. */
+export function start(environment = {}, command = ["kong", "docker-start"], { parses = true, pem } = {}) {
   const folder = mkdtempSync(path.join(tmpdir(), "tandem-kong-"));
   try {
     const script = (name, body) => {
@@ -55,6 +62,10 @@ export function start(environment = {}, command = ["kong", "docker-start"], { pa
       KONG_STOCK_ENTRYPOINT: path.join(folder, "entrypoint"),
       ...environment,
     };
+    if (pem !== undefined) {
+      env.JWT_PUBLIC_KEY_FILE = path.join(folder, "key.pem");
+      writeFileSync(env.JWT_PUBLIC_KEY_FILE, pem);
+    }
     for (const name of Object.keys(env)) if (env[name] === undefined) delete env[name];
     const { status, stdout, stderr } = spawnSync(path.join(ROOT, "kong/start.sh"), command, { env, encoding: "utf8" });
     const file = (name) => {
@@ -74,8 +85,8 @@ export function start(environment = {}, command = ["kong", "docker-start"], { pa
 }
 
 /** The text of the configuration for an environment that must be good. */
-export function render(environment) {
-  const { status, stderr, text } = start(environment);
+export function render(environment, pem) {
+  const { status, stderr, text } = start(environment, undefined, { pem });
   if (status !== 0) throw new Error(`the start-up script refused ${JSON.stringify(environment)}:\n${stderr}`);
   return text;
 }

@@ -7,10 +7,9 @@ import { createServer } from "node:http";
 import path from "node:path";
 import { test } from "node:test";
 
-import { FULL, imageEnvironment, JWT_SECRET, OPEN, PARTNER, PARTNER_API_KEY, PARTNER_TOKEN, PROTECTED, ROOT, source, start, TRACES } from "./gateway.mjs";
+import { FULL, imageEnvironment, JWT_SECRET, OPEN, PARTNER, PARTNER_API_KEY, PARTNER_TOKEN, PROTECTED, publicKey, ROOT, source, start, TRACES } from "./gateway.mjs";
 
 const SECRET = "correct-horse-battery-staple-0123456789";
-const PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----";
 
 test("a good environment is rendered, parsed, and handed to the image's own entry point", () => {
   const { status, calls, mode, umask, environment } = start(FULL);
@@ -98,13 +97,11 @@ const REFUSED = [
   [{ JWT_SECRET: `${SECRET}\n` }, /- JWT_SECRET must be/],
   [{ JWT_SECRET: `${SECRET}\u0007` }, /- JWT_SECRET must be/],
   [{ JWT_SECRET: `${SECRET}é` }, /- JWT_SECRET must be/],
-  [{ JWT_PUBLIC_KEY: PUBLIC_KEY, JWT_ALGORITHM: "RS256" }, /- JWT_SECRET and JWT_PUBLIC_KEY are both set/],
-  [{ JWT_SECRET: UNSET, JWT_PUBLIC_KEY: PUBLIC_KEY }, /- JWT_ALGORITHM is not set: it must be the algorithm of JWT_PUBLIC_KEY/],
-  [{ JWT_SECRET: UNSET, JWT_PUBLIC_KEY: PUBLIC_KEY, JWT_ALGORITHM: "none" }, /- JWT_ALGORITHM must be .*not 'none'/],
-  [{ JWT_SECRET: UNSET, JWT_PUBLIC_KEY: PUBLIC_KEY, JWT_ALGORITHM: "HS256" }, /- JWT_ALGORITHM must be .*not 'HS256'/],
-  [{ JWT_SECRET: UNSET, JWT_PUBLIC_KEY: SECRET, JWT_ALGORITHM: "RS256" }, /- JWT_PUBLIC_KEY must be a public key in PEM/],
-  [{ JWT_SECRET: UNSET, JWT_PUBLIC_KEY: PUBLIC_KEY.replaceAll("PUBLIC", "PRIVATE"), JWT_ALGORITHM: "RS256" }, /- JWT_PUBLIC_KEY must be a public key in PEM/],
-  [{ JWT_ALGORITHM: "RS256" }, /- JWT_ALGORITHM is 'RS256', which needs JWT_PUBLIC_KEY/],
+  [{ JWT_JWKS_FILE: "/keys.json" }, /- JWT_JWKS_FILE is set: Kong reads no JSON Web Key Set.*JWT_PUBLIC_KEY_FILE/],
+  [{ JWT_PUBLIC_KEY_FILE: "/key.pem" }, /- JWT_SECRET and JWT_PUBLIC_KEY_FILE are both set/],
+  [{ JWT_SECRET: UNSET, JWT_PUBLIC_KEY_FILE: "" }, /- JWT_PUBLIC_KEY_FILE is empty/],
+  [{ JWT_SECRET: UNSET, JWT_PUBLIC_KEY_FILE: "/there/is/none" }, /- JWT_PUBLIC_KEY_FILE must be a file .*readable; '\/there\/is\/none' is not/],
+  [{ JWT_SECRET: UNSET, JWT_PUBLIC_KEY_FILE: "/tmp" }, /- JWT_PUBLIC_KEY_FILE must be a file/],
   [{ PARTNER_API_KEY }, /- PARTNER_TOKEN is not set[^]*- PARTNER_RATE_LIMIT_PER_MINUTE is not set/],
   [{ ...PARTNER, PARTNER_API_KEY: "" }, /- PARTNER_API_KEY is empty/],
   [{ ...PARTNER, PARTNER_API_KEY: "too-short" }, /- PARTNER_API_KEY must be the partner's key, of 32 to 255 .*; it has 9 bytes/],
@@ -140,6 +137,26 @@ for (const [environment, message] of REFUSED) {
   });
 }
 
+test("a key that is not one, or that could not keep anybody out, is refused", () => {
+  const good = publicKey("ed25519");
+  for (const [pem, message] of [
+    ["", /must be a file with one public key in PEM/],
+    [SECRET, /must be a file with one public key in PEM/],
+    [good + good, /must be a file with one public key in PEM/],
+    [good.replaceAll("PUBLIC", "PRIVATE"), /must be a file with one public key in PEM/],
+    [good.replace("\n-----END", '"\n-----END'), /must be a file with one public key in PEM/],
+    [publicKey("rsa", { modulusLength: 1024 }), /must be a key of RSA with 2048 bits or more, of P-256, or of Ed25519/],
+    [publicKey("ec", { namedCurve: "P-384" }), /must be a key of RSA with 2048 bits or more/],
+    [publicKey("ed448"), /must be a key of RSA with 2048 bits or more/],
+  ]) {
+    const { status, stderr, calls } = start({ ...PROTECTED, JWT_SECRET: UNSET }, undefined, { pem });
+    assert.equal(status, 1);
+    assert.match(stderr, message);
+    assert.ok(!stderr.includes(SECRET));
+    assert.deepEqual(calls, []);
+  }
+});
+
 test("all problems are told at once", () => {
   const { stderr } = start({ ...PROTECTED, APP_ENV: "x", ORDERS_URL: "", RATE_LIMIT_PER_MINUTE: "-1", JWT_SECRET: "", KONG_DATABASE: "" });
   assert.deepEqual(stderr.match(/^- \w+/gm), ["- APP_ENV", "- ORDERS_URL", "- RATE_LIMIT_PER_MINUTE", "- JWT_SECRET", "- KONG_DATABASE"]);
@@ -153,7 +170,6 @@ test("what local work needs is allowed", () => {
     { OTEL_EXPORTER_OTLP_ENDPOINT: "" },
     { OTEL_EXPORTER_OTLP_ENDPOINT: "http://jaeger:4318/" },
     { ...TRACES, OTEL_TRACES_SAMPLER_ARG: "0.25" },
-    { JWT_ALGORITHM: "HS256" },
   ]) {
     const { status, stderr } = start({ ...PROTECTED, ...environment });
     assert.equal(status, 0, stderr);
