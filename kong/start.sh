@@ -19,7 +19,7 @@ stock_entrypoint=${KONG_STOCK_ENTRYPOINT:-/docker-entrypoint.sh}
 
 # What the template's names stand for, and which of its parts are kept.
 declare -A value_of=() holds=(
-    [protected]=no [jwt_secret]=no [jwt_public_key]=no [partner]=no [cors]=no [traces]=no
+    [protected]=no [jwt_secret]=no [jwt_public_key]=no [partner]=no [partner_previous]=no [cors]=no [traces]=no
 )
 problems=()
 
@@ -52,7 +52,7 @@ main() {
     [[ ${1} != check ]] || exit 0
 
     # They are in the file now; no process from here on needs them.
-    unset JWT_SECRET PARTNER_API_KEY PARTNER_TOKEN
+    unset JWT_SECRET PARTNER_API_KEY PARTNER_API_KEY_PREVIOUS PARTNER_TOKEN
     export KONG_DECLARATIVE_CONFIG=$rendered
     exec "$stock_entrypoint" "$@"
 }
@@ -211,9 +211,16 @@ read_public_key() {
 
 # A partner has all three or none, so that a secret that did not arrive is noticed.
 read_partner() {
-    [[ -n ${PARTNER_API_KEY+set}${PARTNER_TOKEN+set}${PARTNER_RATE_LIMIT_PER_MINUTE+set} ]] || return 0
+    [[ -n ${PARTNER_API_KEY+set}${PARTNER_API_KEY_PREVIOUS+set}${PARTNER_TOKEN+set}${PARTNER_RATE_LIMIT_PER_MINUTE+set} ]] || return 0
     holds[partner]=yes
-    demand_secret PARTNER_API_KEY '[A-Za-z0-9._~-]{32,255}' "the partner's key, of 32 to 255 letters, digits and . _ ~ -" || true
+    local key='[A-Za-z0-9._~-]{32,255}'
+    demand_secret PARTNER_API_KEY "$key" "the partner's key, of 32 to 255 letters, digits and . _ ~ -" || true
+    if [[ -n ${PARTNER_API_KEY_PREVIOUS+set} ]]; then
+        holds[partner_previous]=yes
+        demand_secret PARTNER_API_KEY_PREVIOUS "$key" "the partner's key of before, of 32 to 255 letters, digits and . _ ~ -" || true
+        [[ $PARTNER_API_KEY_PREVIOUS != "${PARTNER_API_KEY:-}" ]] ||
+            problem 'PARTNER_API_KEY_PREVIOUS must be another key than PARTNER_API_KEY'
+    fi
     demand_secret PARTNER_TOKEN '[A-Za-z0-9_-]+[.][A-Za-z0-9_-]+[.][A-Za-z0-9_-]+' \
         "the partner's own signed token: three parts in base64url with dots between" || true
     demand PARTNER_RATE_LIMIT_PER_MINUTE '[1-9][0-9]{0,6}' 'a number of requests from 1 to 9999999' || true

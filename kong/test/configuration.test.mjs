@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { FULL, imageEnvironment, JWT_SECRET, OPEN, ORIGINS, PARTNER, PARTNER_API_KEY, PARTNER_TOKEN, PROTECTED, publicKey, read, render, source, TRACES } from "./gateway.mjs";
+import { FULL, imageEnvironment, JWT_SECRET, OPEN, ORIGINS, PARTNER, PARTNER_API_KEY, PARTNER_TOKEN, PREVIOUS_KEY, PROTECTED, publicKey, read, render, source, TRACES } from "./gateway.mjs";
 import { routesOf } from "./router.mjs";
 import { faults, PUBLIC_ROUTES } from "./rules.mjs";
 
@@ -34,10 +34,10 @@ test("what the environment says is where it belongs, and nowhere else", () => {
   const { services, consumers, plugins } = read(text);
   const consumer = (name) => consumers.find(({ username }) => username === name);
   assert.deepEqual(consumer("users").jwt_secrets, [{ key: "https://id.example", algorithm: "HS256", secret: JWT_SECRET }]);
-  assert.deepEqual(consumer("partner").keyauth_credentials, [{ key: PARTNER_API_KEY }]);
+  assert.deepEqual(consumer("partner").keyauth_credentials, [{ key: PARTNER_API_KEY }, { key: PREVIOUS_KEY }]);
   assert.deepEqual(services.map(({ url }) => url).slice(0, 2), ["https://orders.internal", "https://orders.internal/orders"]);
   assert.deepEqual(plugins.find(({ name }) => name === "cors").config.origins, ["https://shop.example", "http://localhost:5173"]);
-  for (const credential of [JWT_SECRET, PARTNER_API_KEY, PARTNER_TOKEN]) {
+  for (const credential of [JWT_SECRET, PARTNER_API_KEY, PREVIOUS_KEY, PARTNER_TOKEN]) {
     assert.equal(text.split(credential).length - 1, 1, "a credential stands in the configuration once");
   }
 });
@@ -172,7 +172,7 @@ test("no credential is committed: each is a name to fill in, and the image has n
     assert.match(value, /^(?:\["Authorization:Bearer \$\{[A-Z_]+\}"\]|"\$\{[A-Z_]+\}")$/, `a plain text where a name belongs: ${line.trim()}`);
     secrets.push(/\{([A-Z_]+)\}/.exec(value)[1]);
   }
-  assert.deepEqual(secrets.sort(), ["JWT_ISSUER", "JWT_PUBLIC_KEY", "JWT_SECRET", "PARTNER_API_KEY", "PARTNER_TOKEN"]);
+  assert.deepEqual(secrets.sort(), ["JWT_ISSUER", "JWT_PUBLIC_KEY", "JWT_SECRET", "PARTNER_API_KEY", "PARTNER_API_KEY_PREVIOUS", "PARTNER_TOKEN"]);
   const environment = imageEnvironment();
   assert.deepEqual(Object.keys(environment).filter((name) => /SECRET|TOKEN|PASSWORD|_KEY$|ISSUER/.test(name)), []);
 });

@@ -34,6 +34,7 @@ export const PARTNER_TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJwYXJ0bmVyIn0.c2lnbm
 export const OPEN = { GATEWAY_PROFILE: "open" };
 export const PROTECTED = { GATEWAY_PROFILE: "protected", JWT_ISSUER: "https://id.example", JWT_SECRET };
 export const PARTNER = { PARTNER_API_KEY, PARTNER_TOKEN, PARTNER_RATE_LIMIT_PER_MINUTE: "1200" };
+export const PREVIOUS_KEY = "not-a-key.9876543210-abcdefghijklmnop";
 export const ORIGINS = { CORS_ORIGINS: "https://shop.example, http://localhost:5173" };
 export const TRACES = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://jaeger:4318" };
 
@@ -43,7 +44,7 @@ export function publicKey(kind, options) {
 }
 
 /** Everything that the template can hold, in the profile that production has. */
-export const FULL = { APP_ENV: "production", ...PROTECTED, ...PARTNER, ...ORIGINS, ...TRACES };
+export const FULL = { APP_ENV: "production", ...PROTECTED, ...PARTNER, PARTNER_API_KEY_PREVIOUS: PREVIOUS_KEY, ...ORIGINS, ...TRACES };
 
 /** Runs the start-up script; `undefined` takes a variable of the image away, and `pem` is put into the file of the key. */
 export function start(environment = {}, command = ["kong", "docker-start"], { parses = true, pem } = {}) {

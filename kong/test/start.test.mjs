@@ -7,7 +7,7 @@ import { createServer } from "node:http";
 import path from "node:path";
 import { test } from "node:test";
 
-import { FULL, imageEnvironment, JWT_SECRET, OPEN, PARTNER, PARTNER_API_KEY, PARTNER_TOKEN, PROTECTED, publicKey, ROOT, source, start, TRACES } from "./gateway.mjs";
+import { FULL, imageEnvironment, JWT_SECRET, OPEN, PARTNER, PARTNER_API_KEY, PARTNER_TOKEN, PREVIOUS_KEY, PROTECTED, publicKey, ROOT, source, start, TRACES } from "./gateway.mjs";
 
 const SECRET = "correct-horse-battery-staple-0123456789";
 
@@ -18,7 +18,7 @@ test("a good environment is rendered, parsed, and handed to the image's own entr
   assert.equal(mode, 0o600, "the file has credentials");
   assert.notEqual(umask, "0077", "what Kong writes keeps its rights, or its workers cannot read it");
   assert.match(environment, /^KONG_DECLARATIVE_CONFIG=.*\/kong\.yml$/m);
-  for (const credential of [JWT_SECRET, PARTNER_API_KEY, PARTNER_TOKEN]) {
+  for (const credential of [JWT_SECRET, PARTNER_API_KEY, PREVIOUS_KEY, PARTNER_TOKEN]) {
     assert.ok(!environment.includes(credential), "no process after the script has a credential in its environment");
   }
 });
@@ -104,6 +104,9 @@ const REFUSED = [
   [{ JWT_SECRET: UNSET, JWT_PUBLIC_KEY_FILE: "/tmp" }, /- JWT_PUBLIC_KEY_FILE must be a file/],
   [{ PARTNER_API_KEY }, /- PARTNER_TOKEN is not set[^]*- PARTNER_RATE_LIMIT_PER_MINUTE is not set/],
   [{ ...PARTNER, PARTNER_API_KEY: "" }, /- PARTNER_API_KEY is empty/],
+  [{ ...PARTNER, PARTNER_API_KEY_PREVIOUS: "" }, /- PARTNER_API_KEY_PREVIOUS is empty/],
+  [{ ...PARTNER, PARTNER_API_KEY_PREVIOUS: PARTNER_API_KEY }, /- PARTNER_API_KEY_PREVIOUS must be another key/],
+  [{ PARTNER_API_KEY_PREVIOUS: PARTNER_API_KEY }, /- PARTNER_API_KEY is not set/],
   [{ ...PARTNER, PARTNER_API_KEY: "too-short" }, /- PARTNER_API_KEY must be the partner's key, of 32 to 255 .*; it has 9 bytes/],
   [{ ...PARTNER, PARTNER_TOKEN: "$(os.execute('x')).a.b" }, /- PARTNER_TOKEN must be the partner's own signed token/],
   [{ ...PARTNER, PARTNER_TOKEN: `Bearer ${PARTNER_TOKEN}` }, /- PARTNER_TOKEN must be/],
@@ -125,7 +128,7 @@ const REFUSED = [
 
 for (const [environment, message] of REFUSED) {
   const shown = Object.entries(environment).map(([name, value]) => (value === UNSET ? `no ${name}` : `${name}=${value}`)).join(" ");
-  test(`refused: ${JSON.stringify(shown).slice(1, 90)}`, () => {
+  test(`refused: ${JSON.stringify(shown).slice(1, -1).slice(0, 90)}`, () => {
     const { status, stderr, text, calls } = start({ ...PROTECTED, ...environment });
     assert.equal(status, 1, stderr);
     assert.match(stderr, message);
@@ -183,7 +186,8 @@ test("the README names every setting of the image and of the script, with the im
     assert.equal(documented.get(name), `\`${value}\``, `${name} in kong/README.md`);
   }
   const used = source("kong/start.sh").match(/\b(?:KONG|JWT|PARTNER|CORS|OTEL|RATE|APP|GATEWAY|ORDERS|INVOICES|BFF)_[A-Z_]*[A-Z]\b/g);
-  const own = ["KONG_PREFIX", "KONG_STOCK_ENTRYPOINT"]; // where things are in the image, which nobody sets
+  // Where things are in the image, and what the script makes of a file: nobody sets them.
+  const own = ["KONG_PREFIX", "KONG_STOCK_ENTRYPOINT", "JWT_ALGORITHM", "JWT_PUBLIC_KEY"];
   for (const name of new Set(used)) {
     if (!own.includes(name)) assert.ok(documented.has(name), `${name} is not in kong/README.md`);
   }
