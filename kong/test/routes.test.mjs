@@ -97,7 +97,10 @@ const TABLE = [
   ["GET", "/.env", undefined],
 ];
 
-/** What the services are to serve for people and tools that read the API. */
+/**
+ * The description of the API, for people and tools. Its prefix is only known here: where `/docs` redirects to, and what its
+ * page loads, has to be relative.
+ */
 const DOCUMENTATION = ["orders", "invoices"].flatMap((service) => [
   ["GET", `/${service}/docs`, `${service}-meta`, service, "/docs"],
   ["GET", `/${service}/docs/`, `${service}-meta`, service, "/docs/"],
@@ -157,6 +160,43 @@ test("paths are tidied as RFC 3986 has it", () => {
   ]) {
     assert.equal(normalize(path), tidy, path);
   }
+});
+
+test("our router does what a real Kong 3.9.3 was seen to do", () => {
+  const to = (route) => ({ services: [{ name: "s", url: "http://s/base", routes: [{ name: "r", ...route }] }] });
+  for (const [route, path, expected] of [
+    [{ paths: ["/a"] }, "/a", "/base"],
+    [{ paths: ["/a"] }, "/a/x", "/base/x"],
+    [{ paths: ["/a"] }, "/ab", "/base/b"],
+    [{ paths: ["/b"], strip_path: false }, "/b/x", "/base/b/x"],
+    [{ paths: ["~/c/(\\d+)"] }, "/c/12/y", "/base/y"],
+    [{ paths: ["/d/"] }, "/d", undefined],
+    [{ paths: ["/orders"], strip_path: false }, "//orders", "/base/orders"],
+    [{ paths: ["/orders"], strip_path: false }, "/a/%2e%2e/orders", "/base/orders"],
+    [{ paths: ["/a/b"] }, "/a%2fb", undefined],
+    [{ paths: ["/a"] }, "/A", undefined],
+  ]) {
+    assert.equal(serve(to(route), { path }).path, expected, `${JSON.stringify(route)} ${path}`);
+  }
+
+  const plugin = (name, config) => ({ name, config });
+  const limited = (minute) => plugin("rate-limiting", { minute });
+  const document = {
+    services: [{ name: "s", url: "http://s", plugins: [limited(2)], routes: [{ name: "r", paths: ["/"], plugins: [limited(3), plugin("jwt", {})] }] }],
+    consumers: [{ username: "c", jwt_secrets: [{ key: "i" }], plugins: [limited(4)] }],
+    plugins: [limited(1)],
+  };
+  const limit = () => serve(document, { path: "/", token: true }).limit.minute;
+  assert.equal(limit(), 4, "a consumer's before a route's");
+  delete document.consumers[0].plugins;
+  assert.equal(limit(), 3, "a route's before a service's");
+  document.services[0].routes[0].plugins.shift();
+  assert.equal(limit(), 2, "a service's before that for everything");
+
+  const several = to({ paths: ["/x"], headers: { upgrade: ["websocket"] } });
+  several.services[0].routes.push({ name: "plain", paths: ["/x"] });
+  assert.equal(serve(several, { path: "/x", headers: { upgrade: "WebSocket" } }).route, "r");
+  assert.equal(serve(several, { path: "/x" }).route, "plain");
 });
 
 // --- Who gets through --------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // What a configuration must keep that Kong accepts without a word and that goes wrong later: each rule is a mistake that
 // starts up well. A fault says where, why, and what to do.
 
-import { routesOf, serve } from "./router.mjs";
+import { findRoute, routesOf, serve } from "./router.mjs";
 import { pluginsWithPlaces, schemaFaults } from "./schema.mjs";
 
 /** The routes that ask nobody for a token or a key, also in the profile `protected`; why is in the README. */
@@ -13,6 +13,21 @@ export const PUBLIC_ROUTES = [
   "nothing",
   "orders-meta",
   "pages",
+];
+
+/** A request for each route, which has to get there. */
+const REACHED = [
+  ["orders", "GET", "/orders/1"],
+  ["orders-meta", "GET", "/orders/health"],
+  ["orders-alias", "POST", "/orders/orders"],
+  ["invoices", "GET", "/invoices/1"],
+  ["invoices-meta", "GET", "/invoices/health"],
+  ["graphql", "POST", "/graphql"],
+  ["graphql-upgrade", "GET", "/graphql", { upgrade: "websocket" }],
+  ["graphql-socket", "GET", "/graphql/ws"],
+  ["pages", "GET", "/console"],
+  ["bff-meta", "GET", "/health"],
+  ["nothing", "GET", "/elsewhere"],
 ];
 
 /** Headers that say who is calling: none of them may reach a service. */
@@ -32,9 +47,10 @@ export function faults(document, profile) {
   // What does not have the shape of a configuration cannot be asked anything else.
   const shape = [...nullFaults(document), ...schemaFaults(document)];
   if (shape.length > 0) return shape;
+  // Where routes cannot be told apart, nobody can say who gets through.
+  const order = [...names(document), ...paths(document), ...reach(document)];
+  if (order.length > 0) return order;
   const rules = [
-    names,
-    paths,
     transport,
     sockets,
     gates,
@@ -119,6 +135,26 @@ function hasOpenAlternative(path) {
     else if (part === "|" && depth === 0) return true;
   }
   return false;
+}
+
+/** Every route is reached, and no other is in front of it. */
+function* reach(document) {
+  for (const [name, method, path, headers = {}] of REACHED) {
+    let found;
+    try {
+      found = findRoute(document, { method, path, headers })?.route.name;
+    } catch (error) {
+      yield error.message;
+      continue;
+    }
+    if (found !== name) {
+      yield `route ${name} does not get ${method} ${path}, ${found ?? "no route"} does; raise its regex_priority, or make the other's path narrower`;
+    }
+  }
+  const known = REACHED.map(([name]) => name);
+  for (const { route } of routesOf(document)) {
+    if (!known.includes(route.name)) yield `route ${route.name} is unknown to REACHED of kong/test/rules.mjs; add a request that has to get there`;
+  }
 }
 
 function* transport(document) {
