@@ -160,7 +160,8 @@ read_traces() {
     holds[traces]=yes
     OTEL_EXPORTER_OTLP_ENDPOINT=${OTEL_EXPORTER_OTLP_ENDPOINT%/}
     demand_url OTEL_EXPORTER_OTLP_ENDPOINT 'the base URL of a collector for OTLP over HTTP, e.g. http://jaeger:4318'
-    demand OTEL_TRACES_SAMPLER_ARG '0|1|1[.]0+|0[.][0-9]+' 'the share of new traces to record, from 0 to 1' || true
+    demand OTEL_TRACES_SAMPLER_ARG '1|1[.]0+|0[.][0-9]*[1-9][0-9]*' \
+        'the share of new traces to record, above 0 and at most 1 (at 0 Kong would switch off all that come to it, too)' || true
     case ${KONG_TRACING_INSTRUMENTATIONS:-off} in
         off) problem 'KONG_TRACING_INSTRUMENTATIONS must not be off while OTEL_EXPORTER_OTLP_ENDPOINT is set: Kong would' \
             'tell every service not to record its part of any trace. Set it to request,router,balancer' ;;

@@ -17,13 +17,27 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 function packages(folder = "") {
   const here = existsSync(path.join(ROOT, folder, "package-lock.json")) ? [folder] : [];
   const inner = readdirSync(path.join(ROOT, folder), { withFileTypes: true })
-    .filter((entry) => entry.isDirectory() && !["node_modules", "target", "data", "dist"].includes(entry.name) && !entry.name.startsWith("."))
+    .filter(
+      (entry) =>
+        entry.isDirectory() &&
+        !["node_modules", "target", "data", "dist"].includes(entry.name) &&
+        !entry.name.startsWith("."),
+    )
     .flatMap(({ name }) => packages(path.join(folder, name)));
   return [...here, ...inner];
 }
 
 function audit(folder, ...options) {
-  const all = ["--prefix", folder, "audit", "--package-lock-only", "--json", "--fetch-retries=0", "--fetch-timeout=20000", ...options];
+  const all = [
+    "--prefix",
+    folder,
+    "audit",
+    "--package-lock-only",
+    "--json",
+    "--fetch-retries=0",
+    "--fetch-timeout=20000",
+    ...options,
+  ];
   const { stdout } = spawnSync("npm", all, { cwd: ROOT, encoding: "utf8" });
   try {
     const report = JSON.parse(stdout);
@@ -44,8 +58,12 @@ function main(probe) {
       console.log(`${folder}: the registry does not say which packages have vulnerabilities`);
       return 2;
     }
-    const serious = Object.values(shipped.vulnerabilities).filter(({ severity }) => ["high", "critical"].includes(severity));
-    console.log(`${folder}: ${serious.length} high or critical in what is shipped, ${everything.metadata.vulnerabilities.total} of any kind in all packages`);
+    const serious = Object.values(shipped.vulnerabilities).filter(({ severity }) =>
+      ["high", "critical"].includes(severity),
+    );
+    console.log(
+      `${folder}: ${serious.length} high or critical in what is shipped, ${everything.metadata.vulnerabilities.total} of any kind in all packages`,
+    );
     for (const { name, severity, via } of serious) {
       console.log(`  ${severity}: ${name}: ${via.map((cause) => cause.title ?? `by ${cause}`).join("; ")}`);
     }

@@ -44,7 +44,14 @@ export function publicKey(kind, options) {
 }
 
 /** Everything that the template can hold, in the profile that production has. */
-export const FULL = { APP_ENV: "production", ...PROTECTED, ...PARTNER, PARTNER_API_KEY_PREVIOUS: PREVIOUS_KEY, ...ORIGINS, ...TRACES };
+export const FULL = {
+  APP_ENV: "production",
+  ...PROTECTED,
+  ...PARTNER,
+  PARTNER_API_KEY_PREVIOUS: PREVIOUS_KEY,
+  ...ORIGINS,
+  ...TRACES,
+};
 
 /** Runs the start-up script; `undefined` takes a variable of the image away, and `pem` is put into the file of the key. */
 export function start(environment = {}, command = ["kong", "docker-start"], { parses = true, pem } = {}) {
@@ -55,7 +62,10 @@ export function start(environment = {}, command = ["kong", "docker-start"], { pa
       chmodSync(path.join(folder, name), 0o755);
     };
     script("kong", `echo "kong $*" >>"$KONG_PREFIX/calls"; ${parses ? "" : "echo 'in services: invalid' >&2; exit 1"}`);
-    script("entrypoint", `echo "entrypoint $*" >>"$KONG_PREFIX/calls"; umask >"$KONG_PREFIX/umask"; env >"$KONG_PREFIX/environment"`);
+    script(
+      "entrypoint",
+      `echo "entrypoint $*" >>"$KONG_PREFIX/calls"; umask >"$KONG_PREFIX/umask"; env >"$KONG_PREFIX/environment"`,
+    );
     const env = {
       PATH: `${folder}:${process.env.PATH}`,
       ...imageEnvironment(),
@@ -78,8 +88,21 @@ export function start(environment = {}, command = ["kong", "docker-start"], { pa
     };
     const text = file("kong.yml");
     const mode = text === undefined ? undefined : statSync(path.join(folder, "kong.yml")).mode & 0o777;
-    const calls = (file("calls") ?? "").trimEnd().split("\n").filter(Boolean).map((call) => call.replaceAll(folder, ""));
-    return { status, stdout, stderr, text, mode, calls, umask: file("umask")?.trim(), environment: file("environment") };
+    const calls = (file("calls") ?? "")
+      .trimEnd()
+      .split("\n")
+      .filter(Boolean)
+      .map((call) => call.replaceAll(folder, ""));
+    return {
+      status,
+      stdout,
+      stderr,
+      text,
+      mode,
+      calls,
+      umask: file("umask")?.trim(),
+      environment: file("environment"),
+    };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -35,7 +35,9 @@ function escape(path) {
 
 /** All routes with their services; one that has none answers by itself. */
 export function routesOf(document) {
-  const nested = (document.services ?? []).flatMap((service) => (service.routes ?? []).map((route) => ({ route, service })));
+  const nested = (document.services ?? []).flatMap((service) =>
+    (service.routes ?? []).map((route) => ({ route, service })),
+  );
   return [...nested, ...(document.routes ?? []).map((route) => ({ route, service: undefined }))];
 }
 
@@ -66,7 +68,9 @@ function matches(route, { method, headers }, path) {
 
 /** The order of routes: more kinds of condition, more headers, regexes, their priority, longer paths. */
 function rank(route) {
-  const conditions = ["methods", "hosts", "headers", "snis", "paths"].filter((kind) => Object.keys(route[kind] ?? []).length > 0);
+  const conditions = ["methods", "hosts", "headers", "snis", "paths"].filter(
+    (kind) => Object.keys(route[kind] ?? []).length > 0,
+  );
   const regex = isRegex(route.paths?.[0] ?? "");
   return [
     conditions.length,

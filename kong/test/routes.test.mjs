@@ -109,7 +109,12 @@ const DOCUMENTATION = ["orders", "invoices"].flatMap((service) => [
   ["GET", `/${service}/docs/a/b`, service, service, `/${service}/docs/a/b`],
 ]);
 
-const SOCKET = { upgrade: "websocket", connection: "Upgrade", "sec-websocket-version": "13", "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==" };
+const SOCKET = {
+  upgrade: "websocket",
+  connection: "Upgrade",
+  "sec-websocket-version": "13",
+  "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+};
 const SOCKETS = [
   ["GET", "/graphql", "graphql-upgrade", "bff-sockets", "/graphql/ws", SOCKET],
   ["GET", "/graphql/ws", "graphql-socket", "bff-sockets", "/graphql/ws", SOCKET],
@@ -137,13 +142,20 @@ for (const [method, path, route, service, upstream, headers] of [...TABLE, ...DO
 
 test("every route is reached by some request of the table", () => {
   const reached = new Set([...TABLE, ...SOCKETS, ...DOCUMENTATION].map(([, , route]) => route ?? "nothing"));
-  for (const { route } of routesOf(full)) assert.ok(reached.has(route.name), `route ${route.name}: nothing in the table gets there; is another in front of it?`);
+  for (const { route } of routesOf(full))
+    assert.ok(
+      reached.has(route.name),
+      `route ${route.name}: nothing in the table gets there; is another in front of it?`,
+    );
 });
 
 test("two routes that match alike are told apart from an accident", () => {
   const document = structuredClone(full);
   delete routesOf(document).find(({ route }) => route.name === "orders-meta").route.regex_priority;
-  assert.throws(() => findRoute(document, { method: "GET", path: "/orders/health", headers: {} }), /orders.* and orders.* alike.*regex_priority/);
+  assert.throws(
+    () => findRoute(document, { method: "GET", path: "/orders/health", headers: {} }),
+    /orders.* and orders.* alike.*regex_priority/,
+  );
 });
 
 test("paths are tidied as RFC 3986 has it", () => {
@@ -182,7 +194,14 @@ test("our router does what a real Kong 3.9.3 was seen to do", () => {
   const plugin = (name, config) => ({ name, config });
   const limited = (minute) => plugin("rate-limiting", { minute });
   const document = {
-    services: [{ name: "s", url: "http://s", plugins: [limited(2)], routes: [{ name: "r", paths: ["/"], plugins: [limited(3), plugin("jwt", {})] }] }],
+    services: [
+      {
+        name: "s",
+        url: "http://s",
+        plugins: [limited(2)],
+        routes: [{ name: "r", paths: ["/"], plugins: [limited(3), plugin("jwt", {})] }],
+      },
+    ],
     consumers: [{ username: "c", jwt_secrets: [{ key: "i" }], plugins: [limited(4)] }],
     plugins: [limited(1)],
   };
@@ -214,7 +233,10 @@ for (const door of DOORS) {
   const gated = serve(full, { ...door, token: true }).path;
 
   test(`${name}: without token and key it is 401, within the limit of an address`, () => {
-    const answer = serve(full, { ...door, headers: { "x-consumer-username": "users", "x-anonymous-consumer": "false" } });
+    const answer = serve(full, {
+      ...door,
+      headers: { "x-consumer-username": "users", "x-anonymous-consumer": "false" },
+    });
     assert.deepEqual([answer.status, answer.consumer, answer.limit.limit_by], [401, "anonymous", "ip"]);
     assert.equal(JSON.parse(answer.body).code, "UNAUTHENTICATED");
   });
@@ -243,7 +265,13 @@ for (const door of DOORS) {
   });
 
   test(`${name}: in the open profile everybody passes, with the token but without invented identity`, () => {
-    const headers = { authorization: "Bearer own", "x-consumer-username": "root", "x-consumer-groups": "admin", apikey: "k", "idempotency-key": "1" };
+    const headers = {
+      authorization: "Bearer own",
+      "x-consumer-username": "root",
+      "x-consumer-groups": "admin",
+      apikey: "k",
+      "idempotency-key": "1",
+    };
     const answer = serve(open, { ...door, headers });
     assert.deepEqual([answer.path, answer.headers], [gated, { authorization: "Bearer own", "idempotency-key": "1" }]);
   });
@@ -343,9 +371,12 @@ test("every path that Kong asks for is one that the service has", async () => {
     "/livez": 200,
     "/readyz": 200,
   };
-  for (const [path, status] of Object.entries(served)) assert.deepEqual([path, (await throughKong("GET", path)).status], [path, status]);
-  for (const path of ["/orders", "/orders/orders"]) assert.deepEqual([path, (await throughKong("POST", path)).status], [path, 201]);
-  for (const path of ["/graphql", "/graphql/ws"]) assert.deepEqual([path, (await throughKong("GET", path, SOCKET)).status], [path, 101]);
+  for (const [path, status] of Object.entries(served))
+    assert.deepEqual([path, (await throughKong("GET", path)).status], [path, status]);
+  for (const path of ["/orders", "/orders/orders"])
+    assert.deepEqual([path, (await throughKong("POST", path)).status], [path, 201]);
+  for (const path of ["/graphql", "/graphql/ws"])
+    assert.deepEqual([path, (await throughKong("GET", path, SOCKET)).status], [path, 101]);
   const asset = /"(\/console\/assets\/[^"]+)"/.exec(await (await fetch(new URL("/console", tandem.bffUrl))).text())[1];
   assert.equal((await throughKong("GET", asset)).status, 200);
 });
@@ -364,7 +395,8 @@ test("the gateway of `cargo run` answers the same", async () => {
   for (const [method, path, , , , headers] of [...TABLE, ...DOCUMENTATION, ...SOCKETS]) {
     if (isKongs(method, path)) continue;
     const [kong, own] = [await throughKong(method, path, headers), await ask(gateway, method, path, headers)];
-    if (kong.status !== own.status || kong.type !== own.type) different.push({ request: `${method} ${path}`, kong, own });
+    if (kong.status !== own.status || kong.type !== own.type)
+      different.push({ request: `${method} ${path}`, kong, own });
   }
   assert.deepEqual(different, []);
 });

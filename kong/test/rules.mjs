@@ -116,7 +116,8 @@ function* paths(document) {
         }
         continue;
       }
-      if (!path.endsWith("$")) yield `${place}: ${path} is open at its end; Kong anchors only the start, so end it with $`;
+      if (!path.endsWith("$"))
+        yield `${place}: ${path} is open at its end; Kong anchors only the start, so end it with $`;
       if (hasOpenAlternative(path)) {
         yield `${place}: ${path} has an alternative outside of a group, and the anchors belong to one side of it only; write ~/(?:a|b)$`;
       }
@@ -153,7 +154,8 @@ function* reach(document) {
   }
   const known = REACHED.map(([name]) => name);
   for (const { route } of routesOf(document)) {
-    if (!known.includes(route.name)) yield `route ${route.name} is unknown to REACHED of kong/test/rules.mjs; add a request that has to get there`;
+    if (!known.includes(route.name))
+      yield `route ${route.name} is unknown to REACHED of kong/test/rules.mjs; add a request that has to get there`;
   }
 }
 
@@ -191,13 +193,16 @@ function* sockets(document) {
 /** In `protected` every route has the gate but those that are named; in `open` none has. */
 function* gates(document, profile) {
   for (const { route, service } of routesOf(document)) {
-    const has = (name) => [...(route.plugins ?? []), ...(service?.plugins ?? [])].find((plugin) => plugin.name === name);
+    const has = (name) =>
+      [...(route.plugins ?? []), ...(service?.plugins ?? [])].find((plugin) => plugin.name === name);
     const gate = ["jwt", "key-auth"].filter(has);
     const place = `route ${route.name}`;
     if (profile === "open") {
-      if (gate.length > 0) yield `${place}: has ${gate.join(" and ")} in the profile open, where nobody is asked; put it between #if protected and #end`;
+      if (gate.length > 0)
+        yield `${place}: has ${gate.join(" and ")} in the profile open, where nobody is asked; put it between #if protected and #end`;
     } else if (PUBLIC_ROUTES.includes(route.name)) {
-      if (gate.length > 0) yield `${place}: has ${gate.join(" and ")}, and is in PUBLIC_ROUTES of kong/test/rules.mjs; it is one of the two`;
+      if (gate.length > 0)
+        yield `${place}: has ${gate.join(" and ")}, and is in PUBLIC_ROUTES of kong/test/rules.mjs; it is one of the two`;
     } else if (gate.length < 2) {
       yield `${place}: anybody can use it without a token or a key; give it plugins: *gate, or name it in PUBLIC_ROUTES of kong/test/rules.mjs and say in the README why`;
     } else if (has("jwt").config.anonymous !== has("key-auth").config.anonymous) {
@@ -207,7 +212,16 @@ function* gates(document, profile) {
   if (profile === "protected") {
     // Whatever is sent, what the gate is before is not reached without it.
     for (const upgrade of [undefined, "websocket", ["websocket", "websocket"], ["h2c", "websocket"]]) {
-      for (const path of ["/graphql", "/graphql?query={orders{nodes{id}}}", "/graphql/ws/../", "/orders", "/orders/1", "/orders/orders", "/invoices", "/invoices/1"]) {
+      for (const path of [
+        "/graphql",
+        "/graphql?query={orders{nodes{id}}}",
+        "/graphql/ws/../",
+        "/orders",
+        "/orders/1",
+        "/orders/orders",
+        "/invoices",
+        "/invoices/1",
+      ]) {
         for (const method of ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]) {
           const answer = serve(document, { method, path, headers: upgrade ? { upgrade } : {} });
           if (answer.service && answer.path !== "/graphql/ws" && !answer.path.startsWith("/graphql/ws?")) {
@@ -241,9 +255,12 @@ function* anonymous(document) {
 function* tokens(document) {
   for (const { place, plugin } of pluginsNamed(document, "jwt")) {
     const { claims_to_verify, uri_param_names, cookie_names } = plugin.config;
-    if (!claims_to_verify.includes("exp")) yield `${place}, plugin jwt: tokens that have expired pass; put exp in claims_to_verify`;
-    if (uri_param_names.length > 0) yield `${place}, plugin jwt: takes tokens from the URL, where access logs keep them; make uri_param_names []`;
-    if ((cookie_names ?? []).length > 0) yield `${place}, plugin jwt: takes tokens from cookies, which any page sends along; make cookie_names []`;
+    if (!claims_to_verify.includes("exp"))
+      yield `${place}, plugin jwt: tokens that have expired pass; put exp in claims_to_verify`;
+    if (uri_param_names.length > 0)
+      yield `${place}, plugin jwt: takes tokens from the URL, where access logs keep them; make uri_param_names []`;
+    if ((cookie_names ?? []).length > 0)
+      yield `${place}, plugin jwt: takes tokens from cookies, which any page sends along; make cookie_names []`;
   }
   for (const consumer of consumersOf(document)) {
     for (const { algorithm, secret, rsa_public_key } of consumer.jwt_secrets ?? []) {
@@ -255,7 +272,8 @@ function* tokens(document) {
       if (!symmetric && !rsa_public_key?.includes("BEGIN PUBLIC KEY")) {
         yield `${place}: ${algorithm} needs rsa_public_key in PEM, also for keys that are not RSA`;
       }
-      if (secret && rsa_public_key) yield `${place}: has a secret and a public key; keep the one that ${algorithm} uses`;
+      if (secret && rsa_public_key)
+        yield `${place}: has a secret and a public key; keep the one that ${algorithm} uses`;
     }
   }
 }
@@ -263,9 +281,11 @@ function* tokens(document) {
 function* keys(document) {
   for (const { place, plugin } of pluginsNamed(document, "key-auth")) {
     const { key_in_query, key_in_body, hide_credentials } = plugin.config;
-    if (key_in_query) yield `${place}, plugin key-auth: takes keys from the URL, where access logs keep them; say key_in_query: false`;
+    if (key_in_query)
+      yield `${place}, plugin key-auth: takes keys from the URL, where access logs keep them; say key_in_query: false`;
     if (key_in_body) yield `${place}, plugin key-auth: reads and rewrites every body; say key_in_body: false`;
-    if (!hide_credentials) yield `${place}, plugin key-auth: passes the key on to the services; say hide_credentials: true`;
+    if (!hide_credentials)
+      yield `${place}, plugin key-auth: passes the key on to the services; say hide_credentials: true`;
   }
   for (const consumer of consumersOf(document)) {
     if (!consumer.keyauth_credentials) continue;
@@ -278,7 +298,8 @@ function* keys(document) {
 
 function* limits(document) {
   const everywhere = globalPlugin(document, "rate-limiting");
-  if (!everywhere) yield "there is no rate-limiting for everything under plugins, so that some routes have no limit; add it";
+  if (!everywhere)
+    yield "there is no rate-limiting for everything under plugins, so that some routes have no limit; add it";
   else if (everywhere.config.limit_by !== "ip") {
     yield "rate-limiting for everything must have limit_by: ip: the consumer of a token is its issuer, so all users would share one limit";
   }
@@ -310,7 +331,8 @@ function* rewriting(document) {
     if (gated && plugin.config.replace?.uri) {
       yield `${place}: the partner's request-transformer replaces this one, so its requests would not be rewritten; use a service with the path, and strip_path: true`;
     }
-    if (scope === document) yield "request-transformer under plugins is replaced by the partner's and by those of routes; put it where it is meant";
+    if (scope === document)
+      yield "request-transformer under plugins is replaced by the partner's and by those of routes; put it where it is meant";
     for (const header of plugin.config.add?.headers ?? []) {
       if (header.toLowerCase().startsWith("authorization:") && !scope.keyauth_credentials) {
         yield `${place}: lends its token to everybody who has none; only a consumer with an API key may have one`;
@@ -332,7 +354,8 @@ function* crossOrigin(document) {
       }
     }
     for (const name of ["Location", "ETag", "Retry-After", "RateLimit-Remaining"]) {
-      if (!(plugin.config.exposed_headers ?? []).includes(name)) yield `${place}, plugin cors: pages cannot read ${name}; add it to exposed_headers`;
+      if (!(plugin.config.exposed_headers ?? []).includes(name))
+        yield `${place}, plugin cors: pages cannot read ${name}; add it to exposed_headers`;
     }
   }
   for (const { place } of pluginsNamed(document, "cors").filter(({ scope }) => scope !== document)) {
@@ -350,18 +373,21 @@ function* traces(document) {
 function* metrics(document) {
   const config = globalPlugin(document, "prometheus")?.config ?? {};
   for (const name of ["status_code_metrics", "latency_metrics", "bandwidth_metrics"]) {
-    if (!config[name]) yield `prometheus: ${name} is off, which is Kong's default, and dashboards stay empty; say ${name}: true under plugins`;
+    if (!config[name])
+      yield `prometheus: ${name} is off, which is Kong's default, and dashboards stay empty; say ${name}: true under plugins`;
   }
 }
 
 function* literals(document) {
   for (const [place, text] of stringsOf(document)) {
-    if (/\{vault:/i.test(text)) yield `${place}: Kong takes {vault://…} literally in most fields, so it would be the credential itself; use \${NAME} in the template`;
+    if (/\{vault:/i.test(text))
+      yield `${place}: Kong takes {vault://…} literally in most fields, so it would be the credential itself; use \${NAME} in the template`;
     if (/\$\{/.test(text)) yield `${place}: ${text} was not filled in; give start.sh a value for it`;
   }
 }
 
 function* stringsOf(value, place = "") {
   if (typeof value === "string") yield [place, value];
-  else if (typeof value === "object") for (const [key, inner] of Object.entries(value)) yield* stringsOf(inner, `${place}/${key}`);
+  else if (typeof value === "object")
+    for (const [key, inner] of Object.entries(value)) yield* stringsOf(inner, `${place}/${key}`);
 }

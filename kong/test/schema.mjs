@@ -17,7 +17,10 @@ const transformations = record({ headers: list(nameAndValue, { minItems: 1 }) },
 const CONFIGS = {
   cors: record(
     {
-      origins: list(text, { minItems: 1, description: "one origin at least: to Kong an empty list is every origin; take the plugin away instead" }),
+      origins: list(text, {
+        minItems: 1,
+        description: "one origin at least: to Kong an empty list is every origin; take the plugin away instead",
+      }),
       methods: list(method, { minItems: 1 }),
       headers: list(header, { minItems: 1 }),
       exposed_headers: list(header),
@@ -52,7 +55,11 @@ const CONFIGS = {
   ),
   opentelemetry: record(
     {
-      traces_endpoint: { type: "string", pattern: "^https?://[^/]+/v1/traces$", description: "the collector's URL with its path, http://jaeger:4318/v1/traces" },
+      traces_endpoint: {
+        type: "string",
+        pattern: "^https?://[^/]+/v1/traces$",
+        description: "the collector's URL with its path, http://jaeger:4318/v1/traces",
+      },
       sampling_rate: { type: "number", minimum: 0, maximum: 1 },
       resource_attributes: { type: "object", additionalProperties: text },
       propagation: record(
@@ -60,7 +67,10 @@ const CONFIGS = {
         ["extract", "inject", "default_format"],
       ),
       http_response_header_for_traceid: header,
-      queue: record({ max_batch_size: { type: "integer", minimum: 1, maximum: 1000000 }, max_coalescing_delay: { type: "number", minimum: 0 } }),
+      queue: record({
+        max_batch_size: { type: "integer", minimum: 1, maximum: 1000000 },
+        max_coalescing_delay: { type: "number", minimum: 0 },
+      }),
     },
     ["traces_endpoint", "sampling_rate", "propagation"],
   ),
@@ -80,12 +90,16 @@ const CONFIGS = {
     },
     ["minute", "policy", "limit_by"],
   ),
-  "request-size-limiting": record({ allowed_payload_size: count, size_unit: { enum: ["bytes", "kilobytes", "megabytes"] } }, [
-    "allowed_payload_size",
-    "size_unit",
-  ]),
+  "request-size-limiting": record(
+    { allowed_payload_size: count, size_unit: { enum: ["bytes", "kilobytes", "megabytes"] } },
+    ["allowed_payload_size", "size_unit"],
+  ),
   "request-termination": record(
-    { status_code: { type: "integer", minimum: 400, maximum: 599 }, content_type: { const: "application/problem+json" }, body: text },
+    {
+      status_code: { type: "integer", minimum: 400, maximum: 599 },
+      content_type: { const: "application/problem+json" },
+      body: text,
+    },
     ["status_code", "content_type", "body"],
   ),
   "request-transformer": record({ replace: record({ uri: { type: "string", pattern: "^/" } }), add: transformations }),
@@ -102,7 +116,10 @@ const plugin = {
 const route = record(
   {
     name: text,
-    paths: list({ type: "string", pattern: "^(/|~/)", description: "a path that begins with /, or a regex that begins with ~/" }, { minItems: 1 }),
+    paths: list(
+      { type: "string", pattern: "^(/|~/)", description: "a path that begins with /, or a regex that begins with ~/" },
+      { minItems: 1 },
+    ),
     methods: list(method, { minItems: 1 }),
     headers: { type: "object", additionalProperties: list(text, { minItems: 1 }) },
     regex_priority: { type: "integer", minimum: 0, maximum: 65535 },
@@ -116,7 +133,11 @@ const route = record(
 const service = record(
   {
     name: text,
-    url: { type: "string", pattern: "^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[^/]+)*$", description: "a URL like http://orders:3333" },
+    url: {
+      type: "string",
+      pattern: "^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[^/]+)*$",
+      description: "a URL like http://orders:3333",
+    },
     connect_timeout: milliseconds,
     write_timeout: milliseconds,
     read_timeout: milliseconds,
@@ -196,10 +217,16 @@ function describe(errors, place) {
       const known = Object.keys(parentSchema.properties).join(", ");
       return `${where}: ${params.additionalProperty} is no field that is known here; use one of ${known}, or add it to kong/test/schema.mjs with Kong's schema of it`;
     }
-    if (keyword === "required") return `${where}: ${params.missingProperty} is missing: say it, because Kong's default does harm or there is none`;
+    if (keyword === "required")
+      return `${where}: ${params.missingProperty} is missing: say it, because Kong's default does harm or there is none`;
     // What a schema describes says more than the keyword that failed.
     if (parentSchema.description && keyword !== "type") return `${where} must be ${parentSchema.description}`;
-    const allowed = keyword === "enum" ? `: ${params.allowedValues.join(", ")}` : keyword === "const" ? `: ${params.allowedValue}` : "";
+    const allowed =
+      keyword === "enum"
+        ? `: ${params.allowedValues.join(", ")}`
+        : keyword === "const"
+          ? `: ${params.allowedValue}`
+          : "";
     return `${where}: ${message}${allowed}`;
   });
 }

@@ -7,7 +7,22 @@ import { createServer } from "node:http";
 import path from "node:path";
 import { test } from "node:test";
 
-import { FULL, imageEnvironment, JWT_SECRET, OPEN, PARTNER, PARTNER_API_KEY, PARTNER_TOKEN, PREVIOUS_KEY, PROTECTED, publicKey, ROOT, source, start, TRACES } from "./gateway.mjs";
+import {
+  FULL,
+  imageEnvironment,
+  JWT_SECRET,
+  OPEN,
+  PARTNER,
+  PARTNER_API_KEY,
+  PARTNER_TOKEN,
+  PREVIOUS_KEY,
+  PROTECTED,
+  publicKey,
+  ROOT,
+  source,
+  start,
+  TRACES,
+} from "./gateway.mjs";
 
 const SECRET = "correct-horse-battery-staple-0123456789";
 
@@ -57,7 +72,11 @@ test("the open profile says what it is", () => {
 
 const UNSET = undefined;
 const ADMIN = { KONG_ADMIN_LISTEN: "0.0.0.0:8001", KONG_ADMIN_GUI_LISTEN: "0.0.0.0:8002" };
-const BEHIND = { KONG_TRUSTED_IPS: "10.0.0.0/16", KONG_REAL_IP_HEADER: "X-Forwarded-For", KONG_REAL_IP_RECURSIVE: "on" };
+const BEHIND = {
+  KONG_TRUSTED_IPS: "10.0.0.0/16",
+  KONG_REAL_IP_HEADER: "X-Forwarded-For",
+  KONG_REAL_IP_RECURSIVE: "on",
+};
 
 /** An environment, and what the refusal has to say. */
 const REFUSED = [
@@ -65,13 +84,19 @@ const REFUSED = [
   [{ APP_ENV: "prod" }, /- APP_ENV must be development or production, not 'prod'/],
   [{ GATEWAY_PROFILE: "" }, /- GATEWAY_PROFILE is empty: it must be open or protected/],
   [{ GATEWAY_PROFILE: "none" }, /- GATEWAY_PROFILE must be open or protected, not 'none'/],
-  [{ GATEWAY_PROFILE: "open", APP_ENV: "production" }, /- GATEWAY_PROFILE=open is for local work and refused with APP_ENV=production/],
+  [
+    { GATEWAY_PROFILE: "open", APP_ENV: "production" },
+    /- GATEWAY_PROFILE=open is for local work and refused with APP_ENV=production/,
+  ],
   [{ ORDERS_URL: UNSET }, /- ORDERS_URL is not set/],
   [{ INVOICES_URL: "" }, /- INVOICES_URL is empty/],
-  [{ BFF_URL: "bff:4000" }, /- BFF_URL must be the service's URL without a path, e\.g\. http:\/\/orders:3333, not 'bff:4000'/],
+  [
+    { BFF_URL: "bff:4000" },
+    /- BFF_URL must be the service's URL without a path, e\.g\. http:\/\/orders:3333, not 'bff:4000'/,
+  ],
   [{ ORDERS_URL: "http://orders:3333/orders" }, /- ORDERS_URL must be/],
   [{ ORDERS_URL: "http://orders:70000" }, /- ORDERS_URL must have a port from 1 to 65535, not 70000/],
-  [{ ORDERS_URL: "http://orders:3333\"\nretries: 9" }, /- ORDERS_URL must be/],
+  [{ ORDERS_URL: 'http://orders:3333"\nretries: 9' }, /- ORDERS_URL must be/],
   [{ ORDERS_URL: `http://admin:${SECRET}@orders:3333` }, /- ORDERS_URL must be .*not shown/],
   [{ RATE_LIMIT_PER_MINUTE: UNSET }, /- RATE_LIMIT_PER_MINUTE is not set/],
   [{ RATE_LIMIT_PER_MINUTE: "0" }, /- RATE_LIMIT_PER_MINUTE must be a number of requests from 1 to 9999999, not '0'/],
@@ -84,7 +109,11 @@ const REFUSED = [
   [{ CORS_ORIGINS: 'https://a.example"\nx' }, /- CORS_ORIGINS must be/],
   [{ OTEL_EXPORTER_OTLP_ENDPOINT: "jaeger:4317" }, /- OTEL_EXPORTER_OTLP_ENDPOINT must be the base URL of a collector/],
   [{ OTEL_EXPORTER_OTLP_ENDPOINT: "http://jaeger:4318/v1/traces" }, /- OTEL_EXPORTER_OTLP_ENDPOINT must be/],
-  [{ ...TRACES, OTEL_TRACES_SAMPLER_ARG: "2" }, /- OTEL_TRACES_SAMPLER_ARG must be the share of new traces to record, from 0 to 1, not '2'/],
+  [
+    { ...TRACES, OTEL_TRACES_SAMPLER_ARG: "2" },
+    /- OTEL_TRACES_SAMPLER_ARG must be the share of new traces to record, above 0 and at most 1 .*, not '2'/,
+  ],
+  [{ ...TRACES, OTEL_TRACES_SAMPLER_ARG: "0.0" }, /- OTEL_TRACES_SAMPLER_ARG must be/],
   [{ ...TRACES, KONG_TRACING_INSTRUMENTATIONS: "off" }, /- KONG_TRACING_INSTRUMENTATIONS must not be off/],
   [{ ...TRACES, KONG_TRACING_INSTRUMENTATIONS: UNSET }, /- KONG_TRACING_INSTRUMENTATIONS must not be off/],
   [{ JWT_ISSUER: UNSET }, /- JWT_ISSUER is not set: it must be the claim iss of the tokens/],
@@ -100,14 +129,20 @@ const REFUSED = [
   [{ JWT_JWKS_FILE: "/keys.json" }, /- JWT_JWKS_FILE is set: Kong reads no JSON Web Key Set.*JWT_PUBLIC_KEY_FILE/],
   [{ JWT_PUBLIC_KEY_FILE: "/key.pem" }, /- JWT_SECRET and JWT_PUBLIC_KEY_FILE are both set/],
   [{ JWT_SECRET: UNSET, JWT_PUBLIC_KEY_FILE: "" }, /- JWT_PUBLIC_KEY_FILE is empty/],
-  [{ JWT_SECRET: UNSET, JWT_PUBLIC_KEY_FILE: "/there/is/none" }, /- JWT_PUBLIC_KEY_FILE must be a file .*readable; '\/there\/is\/none' is not/],
+  [
+    { JWT_SECRET: UNSET, JWT_PUBLIC_KEY_FILE: "/there/is/none" },
+    /- JWT_PUBLIC_KEY_FILE must be a file .*readable; '\/there\/is\/none' is not/,
+  ],
   [{ JWT_SECRET: UNSET, JWT_PUBLIC_KEY_FILE: "/tmp" }, /- JWT_PUBLIC_KEY_FILE must be a file/],
   [{ PARTNER_API_KEY }, /- PARTNER_TOKEN is not set[^]*- PARTNER_RATE_LIMIT_PER_MINUTE is not set/],
   [{ ...PARTNER, PARTNER_API_KEY: "" }, /- PARTNER_API_KEY is empty/],
   [{ ...PARTNER, PARTNER_API_KEY_PREVIOUS: "" }, /- PARTNER_API_KEY_PREVIOUS is empty/],
   [{ ...PARTNER, PARTNER_API_KEY_PREVIOUS: PARTNER_API_KEY }, /- PARTNER_API_KEY_PREVIOUS must be another key/],
   [{ PARTNER_API_KEY_PREVIOUS: PARTNER_API_KEY }, /- PARTNER_API_KEY is not set/],
-  [{ ...PARTNER, PARTNER_API_KEY: "too-short" }, /- PARTNER_API_KEY must be the partner's key, of 32 to 255 .*; it has 9 bytes/],
+  [
+    { ...PARTNER, PARTNER_API_KEY: "too-short" },
+    /- PARTNER_API_KEY must be the partner's key, of 32 to 255 .*; it has 9 bytes/,
+  ],
   [{ ...PARTNER, PARTNER_TOKEN: "$(os.execute('x')).a.b" }, /- PARTNER_TOKEN must be the partner's own signed token/],
   [{ ...PARTNER, PARTNER_TOKEN: `Bearer ${PARTNER_TOKEN}` }, /- PARTNER_TOKEN must be/],
   [{ ...PARTNER, PARTNER_RATE_LIMIT_PER_MINUTE: "many" }, /- PARTNER_RATE_LIMIT_PER_MINUTE must be .*not 'many'/],
@@ -119,7 +154,10 @@ const REFUSED = [
   [{ KONG_ADMIN_LISTEN: UNSET }, /- KONG_ADMIN_LISTEN must be off, or .*Kong's own default would open it/],
   [{ KONG_ADMIN_GUI_LISTEN: "" }, /- KONG_ADMIN_GUI_LISTEN must be off/],
   [{ ...ADMIN }, /- KONG_ADMIN_GUI_URL must be the manager's URL, .* any web page may read the Admin API/],
-  [{ ...ADMIN, KONG_ADMIN_GUI_URL: "http://localhost:8002", APP_ENV: "production" }, /- KONG_ADMIN_LISTEN and KONG_ADMIN_GUI_LISTEN must be off with APP_ENV=production/],
+  [
+    { ...ADMIN, KONG_ADMIN_GUI_URL: "http://localhost:8002", APP_ENV: "production" },
+    /- KONG_ADMIN_LISTEN and KONG_ADMIN_GUI_LISTEN must be off with APP_ENV=production/,
+  ],
   [{ ...BEHIND, KONG_TRUSTED_IPS: "10.0.0.0/16,0.0.0.0/0" }, /- KONG_TRUSTED_IPS must not be all addresses/],
   [{ ...BEHIND, KONG_TRUSTED_IPS: UNSET }, /- KONG_TRUSTED_IPS must name the networks of the load balancer/],
   [{ ...BEHIND, KONG_REAL_IP_HEADER: "X-Real-IP" }, /- KONG_REAL_IP_HEADER must be X-Forwarded-For/],
@@ -127,7 +165,9 @@ const REFUSED = [
 ];
 
 for (const [environment, message] of REFUSED) {
-  const shown = Object.entries(environment).map(([name, value]) => (value === UNSET ? `no ${name}` : `${name}=${value}`)).join(" ");
+  const shown = Object.entries(environment)
+    .map(([name, value]) => (value === UNSET ? `no ${name}` : `${name}=${value}`))
+    .join(" ");
   test(`refused: ${JSON.stringify(shown).slice(1, -1).slice(0, 90)}`, () => {
     const { status, stderr, text, calls } = start({ ...PROTECTED, ...environment });
     assert.equal(status, 1, stderr);
@@ -161,8 +201,21 @@ test("a key that is not one, or that could not keep anybody out, is refused", ()
 });
 
 test("all problems are told at once", () => {
-  const { stderr } = start({ ...PROTECTED, APP_ENV: "x", ORDERS_URL: "", RATE_LIMIT_PER_MINUTE: "-1", JWT_SECRET: "", KONG_DATABASE: "" });
-  assert.deepEqual(stderr.match(/^- \w+/gm), ["- APP_ENV", "- ORDERS_URL", "- RATE_LIMIT_PER_MINUTE", "- JWT_SECRET", "- KONG_DATABASE"]);
+  const { stderr } = start({
+    ...PROTECTED,
+    APP_ENV: "x",
+    ORDERS_URL: "",
+    RATE_LIMIT_PER_MINUTE: "-1",
+    JWT_SECRET: "",
+    KONG_DATABASE: "",
+  });
+  assert.deepEqual(stderr.match(/^- \w+/gm), [
+    "- APP_ENV",
+    "- ORDERS_URL",
+    "- RATE_LIMIT_PER_MINUTE",
+    "- JWT_SECRET",
+    "- KONG_DATABASE",
+  ]);
 });
 
 test("what local work needs is allowed", () => {
@@ -185,7 +238,9 @@ test("the README names every setting of the image and of the script, with the im
   for (const [name, value] of Object.entries(imageEnvironment())) {
     assert.equal(documented.get(name), `\`${value}\``, `${name} in kong/README.md`);
   }
-  const used = source("kong/start.sh").match(/\b(?:KONG|JWT|PARTNER|CORS|OTEL|RATE|APP|GATEWAY|ORDERS|INVOICES|BFF)_[A-Z_]*[A-Z]\b/g);
+  const used = source("kong/start.sh").match(
+    /\b(?:KONG|JWT|PARTNER|CORS|OTEL|RATE|APP|GATEWAY|ORDERS|INVOICES|BFF)_[A-Z_]*[A-Z]\b/g,
+  );
   // Where things are in the image, and what the script makes of a file: nobody sets them.
   const own = ["KONG_PREFIX", "KONG_STOCK_ENTRYPOINT", "JWT_ALGORITHM", "JWT_PUBLIC_KEY"];
   for (const name of new Set(used)) {
@@ -205,7 +260,10 @@ test("the image is healthy when Kong is ready, and only then", async () => {
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   const health = async (listen) => {
-    const check = spawn(path.join(ROOT, "kong/healthcheck.sh"), { env: { PATH: process.env.PATH, KONG_STATUS_LISTEN: listen }, stdio: "ignore" });
+    const check = spawn(path.join(ROOT, "kong/healthcheck.sh"), {
+      env: { PATH: process.env.PATH, KONG_STATUS_LISTEN: listen },
+      stdio: "ignore",
+    });
     return (await once(check, "exit"))[0];
   };
   const listen = `0.0.0.0:${server.address().port}`;
