@@ -3,7 +3,7 @@
 
 import { spawnSync } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -53,8 +53,11 @@ export const FULL = {
   ...TRACES,
 };
 
-/** Runs the start-up script; `undefined` takes a variable of the image away, and `pem` is put into the file of the key. */
-export function start(environment = {}, command = ["kong", "docker-start"], { parses = true, pem } = {}) {
+/**
+ * Runs the start-up script. `undefined` takes a variable of the image away, `pem` is put into the file of the key, and
+ * `template` is rendered instead of the one that is committed.
+ */
+export function start(environment = {}, command = ["kong", "docker-start"], { parses = true, pem, template } = {}) {
   const folder = mkdtempSync(path.join(tmpdir(), "tandem-kong-"));
   try {
     const script = (name, body) => {
@@ -78,7 +81,13 @@ export function start(environment = {}, command = ["kong", "docker-start"], { pa
       writeFileSync(env.JWT_PUBLIC_KEY_FILE, pem);
     }
     for (const name of Object.keys(env)) if (env[name] === undefined) delete env[name];
-    const { status, stdout, stderr } = spawnSync(path.join(ROOT, "kong/start.sh"), command, { env, encoding: "utf8" });
+    let program = path.join(ROOT, "kong/start.sh");
+    if (template !== undefined) {
+      copyFileSync(program, path.join(folder, "start.sh"));
+      program = path.join(folder, "start.sh");
+      writeFileSync(path.join(folder, "kong.template.yml"), template);
+    }
+    const { status, stdout, stderr } = spawnSync(program, command, { env, encoding: "utf8" });
     const file = (name) => {
       try {
         return readFileSync(path.join(folder, name), "utf8");

@@ -81,6 +81,8 @@ const TABLE = [
   ["GET", "/Orders", undefined],
   ["GET", "/orders%2Fhealth", undefined],
   ["GET", "/orders%252Fhealth", undefined],
+  ["GET", "/orders%0A", undefined],
+  ["POST", "/graphql%0A", undefined],
   ["GET", "/x/orders", undefined],
   ["GET", "/invoicesX", undefined],
   ["GET", "/graphql/", undefined],

@@ -200,6 +200,32 @@ test("a key that is not one, or that could not keep anybody out, is refused", ()
   }
 });
 
+test("a template that the script does not understand is refused with its line", () => {
+  for (const [template, message] of [
+    ["a: 1\nb: ${NOBODY_KNOWS}\n", /line 2: start\.sh gives NOBODY_KNOWS no value/],
+    ["#if nobody_knows\na: 1\n#end\n", /line 1: start\.sh knows no condition nobody_knows/],
+    ["a: 1\n#end\n", /line 2: #end without #if/],
+    ["#if protected\na: 1\n", /line 2: #if without #end/],
+  ]) {
+    const { status, stderr, calls } = start(PROTECTED, undefined, { template });
+    assert.equal(status, 1);
+    assert.match(stderr, message);
+    assert.deepEqual(calls, []);
+  }
+});
+
+test("parts within parts that are dropped are dropped, and their ends end only them", () => {
+  const template =
+    "#if protected\na: 1\n  #if cors\nb: ${CORS_ORIGINS}\n    #if traces\nc: 1\n    #end\nd: 1\n  #end\ne: ${JWT_ISSUER}${JWT_ISSUER}\n#end\nf: 1";
+  assert.equal(start(PROTECTED, undefined, { template }).text, "a: 1\ne: https://id.examplehttps://id.example\nf: 1\n");
+  assert.equal(start(OPEN, undefined, { template }).text, "f: 1\n");
+});
+
+test("a value that looks like a name is a value", () => {
+  const JWT_SECRET = "${JWT_ISSUER}-$JWT_ISSUER-#-$(id)-`id`-&-%s";
+  assert.ok(start({ ...PROTECTED, JWT_SECRET }).text.includes(`secret: "${JWT_SECRET}"`));
+});
+
 test("all problems are told at once", () => {
   const { stderr } = start({
     ...PROTECTED,
