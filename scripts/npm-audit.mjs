@@ -3,8 +3,8 @@
 //   node scripts/npm-audit.mjs          fails for high or critical ones in packages that we ship
 //   node scripts/npm-audit.mjs --probe  only whether the registry answers
 //
-// Exit code: 0 none, 1 some, 2 the registry did not answer, so nothing is known. Packages for development and tests are
-// counted and fail nothing: they never meet a stranger's input.
+// Where the registry does not answer nothing is known, so that fails the probe and not the audit. Packages for development
+// and tests are counted and fail nothing: they never meet a stranger's input.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
@@ -49,14 +49,14 @@ function audit(folder, ...options) {
 
 function main(probe) {
   const folders = packages();
-  if (probe) return audit(folders[0]) ? 0 : 2;
+  if (probe) return audit(folders[0]) ? 0 : 1;
   let found = 0;
   for (const folder of folders) {
     const shipped = audit(folder, "--omit=dev");
     const everything = audit(folder);
     if (!shipped || !everything) {
       console.log(`${folder}: the registry does not say which packages have vulnerabilities`);
-      return 2;
+      continue;
     }
     const serious = Object.values(shipped.vulnerabilities).filter(({ severity }) =>
       ["high", "critical"].includes(severity),
