@@ -75,6 +75,7 @@ main() {
     fi
     check_faults
     check_contracts
+    check_gateway
     check_scripts
     check_dependencies
 }
@@ -124,7 +125,7 @@ check_contracts() {
         skip 'contracts' 'npm is not installed'
         return
     fi
-    step 'contracts: packages' install_contract_packages
+    step 'contracts: packages' install_node_packages contracts
     step 'contracts: composition' npm --prefix contracts run --silent test:composition
     step 'contracts: GraphQL over HTTP' npm --prefix contracts run --silent test:graphql-http
     local node needed=v20.17.0
@@ -144,12 +145,28 @@ check_contracts() {
     fi
 }
 
-# Only when they are not there or not current, and under a lock: runs in one checkout share the folder.
-install_contract_packages() {
-    exec {CONTRACTS_LOCK}<contracts
-    flock "$CONTRACTS_LOCK"
-    [[ contracts/node_modules/.package-lock.json -nt contracts/package-lock.json ]] ||
-        npm --prefix contracts ci --no-audit --no-fund
+# install_node_packages FOLDER: only when they are not there or not current, and under a lock: runs in one checkout share
+# the folder.
+install_node_packages() {
+    exec {PACKAGES_LOCK}<"$1"
+    flock "$PACKAGES_LOCK"
+    [[ $1/node_modules/.package-lock.json -nt $1/package-lock.json ]] || npm --prefix "$1" ci --no-audit --no-fund
+}
+
+# The configuration without Kong, wherever there is Node; with the image's own Kong, where there is Docker, whose absence
+# fails nothing.
+check_gateway() {
+    if ! command -v npm >/dev/null; then
+        skip 'gateway: configuration' 'npm is not installed'
+        return
+    fi
+    step 'gateway: packages' install_node_packages kong/test
+    step 'gateway: configuration' npm --prefix kong/test run --silent test
+    if docker info &>/dev/null; then
+        step 'gateway: image' kong/test/image.sh
+    else
+        record 'gateway: image' skipped "$SECONDS" 'there is no Docker here'
+    fi
 }
 
 check_scripts() {
@@ -162,12 +179,18 @@ check_scripts() {
     step 'shell scripts' shellcheck --external-sources .ci/run "${scripts[@]}"
 }
 
-# An extra tool of cargo, not part of Rust: its absence fails nothing, CI included.
+# An extra tool of cargo, not part of Rust, and a registry that knows of vulnerabilities: their absence fails nothing, CI
+# included.
 check_dependencies() {
     if command -v cargo-deny >/dev/null; then
         step 'dependencies' cargo deny check bans licenses sources
     else
         record 'dependencies' skipped "$SECONDS" 'cargo-deny is not installed'
+    fi
+    if command -v npm >/dev/null && node scripts/npm-audit.mjs --probe >/dev/null; then
+        step 'npm audit' node scripts/npm-audit.mjs
+    else
+        record 'npm audit' skipped "$SECONDS" 'no npm, or a registry that knows nothing of vulnerabilities'
     fi
 }
 
