@@ -15,8 +15,3 @@ pub mod problem;
 pub mod propagation;
 pub mod service;
 pub mod telemetry;
-
-/// For each of our processes. The C library keeps an arena for each thread, and in each what it once needed: a process
-/// that has worked off a backlog stays a third larger with it, and works slower (`bench/faults`, `outage`).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -14,6 +14,11 @@ use lapin::{
 /// broker's own default would leave a half-open connection unnoticed for two minutes.
 const HEARTBEAT_SECONDS: u16 = 10;
 
+/// The largest frame in bytes, unless the URL says otherwise. The client library keeps buffers of 32 frames for each
+/// direction of each connection, and under load all of their pages are touched: 4 MiB each with the broker's default of
+/// 128 KiB. Our messages fit into a frame; larger ones come in several. (RabbitMQ 4 wants 8 KiB at least.)
+const FRAME_MAX: u32 = 16 * 1024;
+
 /// Why a broker URL was refused. The text never contains the URL, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the broker URL must look like amqp://user:password@host:port/vhost: {0}")]
@@ -56,6 +61,7 @@ pub(super) fn parse(url: &str) -> Result<Broker, InvalidUrl> {
         uri.vhost = "/".to_owned();
     }
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+    uri.query.frame_max.get_or_insert(FRAME_MAX);
     let authorities = match parameter(url, "cacertfile") {
         Some(_) if uri.scheme == AMQPScheme::AMQP => {
             return Err(InvalidUrl("cacertfile is for amqps://, an amqp:// connection has no TLS".to_owned()));
@@ -85,9 +91,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heartbeat_is_added_unless_given() {
-        assert_eq!(parse("amqp://localhost").unwrap().uri.query.heartbeat, Some(10));
-        assert_eq!(parse("amqp://localhost/%2f?heartbeat=4").unwrap().uri.query.heartbeat, Some(4));
+    fn a_heartbeat_and_a_frame_size_are_added_unless_given() {
+        let query = |url| parse(url).unwrap().uri.query;
+        let (ours, given) = (query("amqp://localhost"), query("amqp://localhost/%2f?heartbeat=4&frame_max=131072"));
+        assert_eq!((ours.heartbeat, ours.frame_max), (Some(10), Some(16_384)));
+        assert_eq!((given.heartbeat, given.frame_max), (Some(4), Some(131_072)));
     }
 
     #[test]
