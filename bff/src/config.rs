@@ -166,13 +166,7 @@ impl Default for LiveConfig {
 impl Config {
     /// The defaults, for these services.
     pub fn new(listen: Listen, orders_url: Url, invoices_url: Url) -> Self {
-        Self {
-            listen,
-            orders_url,
-            invoices_url,
-            api: ApiConfig::default(),
-            telemetry: TelemetryConfig::default(),
-        }
+        Self { listen, orders_url, invoices_url, api: ApiConfig::default(), telemetry: TelemetryConfig::default() }
     }
 }
 

@@ -164,7 +164,8 @@ async fn a_manifest_that_cannot_be_used_is_named_at_start() {
         (apollo(1, json!([twice, twice])), "the document \"a\" is there twice"),
     ] {
         let (_folder, file) = manifest(&content);
-        let error = World::try_start_with(|config| config.api.trusted_documents = Some(file.clone())).await.err().unwrap();
+        let error =
+            World::try_start_with(|config| config.api.trusted_documents = Some(file.clone())).await.err().unwrap();
         let error = format!("{error:#}");
         let expected = format!("cannot use the trusted documents of {}: ", file.display());
         assert!(error.starts_with(&expected) && error.contains(problem), "{error}");
