@@ -71,15 +71,17 @@ async fn every_subscriber_sees_the_final_state(subscribers: usize, orders: usize
     let world = World::with(Settings { bff_replicas: Some(2), ..Settings::default() }).await;
     let urls = world.bff_urls();
     let (finals, known) = tokio::sync::watch::channel(None);
-    let mut following = tokio::task::JoinSet::new();
+    let mut streams = Vec::new();
     for index in 0..subscribers {
-        let stream = EventStream::open(&urls[index % urls.len()], ALL, json!({})).await;
-        following.spawn(follow(stream, known.clone()));
+        streams.push(EventStream::open(&urls[index % urls.len()], ALL, json!({})).await);
     }
     eventually("everybody listens", || async {
         (world.live_gauges().subscriptions.get() == subscribers).then_some(())
     })
     .await;
+    // From now on: on a busy machine the first would have waited for the last longer than an answer may take.
+    let follow = |stream| follow(stream, known.clone());
+    let mut following: tokio::task::JoinSet<()> = streams.into_iter().map(follow).collect();
 
     let world = &world;
     let lanes = (0..8).map(|lane| async move {
