@@ -164,7 +164,9 @@ for (const [name, create] of Object.entries(persisting)) {
     // Never by GET, not even where a client prefers it for all hashes: the first mutation of a client is not known yet.
     assert.deepEqual(sent.splice(0).filter((request) => !request.startsWith("POST ")), []);
 
-    for (const expected of [["GET hash", "POST text"], ["GET hash"], ["GET hash"]]) {
+    // A text that has to be sent goes by POST with Apollo Client, and by GET with an urql that is set to prefer it.
+    const text = name === "urql" ? "GET text" : "POST text";
+    for (const expected of [["GET hash", text], ["GET hash"], ["GET hash"]]) {
       assert.equal((await client.run(read, { id })).order.amount, 300);
       assert.deepEqual(sent.splice(0), expected);
     }

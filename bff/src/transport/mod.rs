@@ -20,6 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
+use chassis::problem::Problem;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{config::LiveConfig, entry::Entry};
@@ -50,9 +51,11 @@ impl Transports {
     /// The routes: `/graphql` with all transports around `plain`, and `/graphql/ws` for WebSockets alone.
     pub(crate) fn routes(&self, plain: MethodRouter) -> Router {
         let choose = middleware::from_fn_with_state(self.clone(), choose);
+        // The common answer to other methods would be put in after the layer below, which has to see OPTIONS.
+        let refuse = || async { Problem::method_not_allowed() };
         let routes = Router::new()
-            .route("/graphql", plain.layer(choose))
-            .route("/graphql/ws", get(websocket::upgrade).with_state(self.clone()));
+            .route("/graphql", plain.layer(choose).fallback(refuse))
+            .route("/graphql/ws", get(websocket::upgrade).with_state(self.clone()).fallback(refuse));
         // Around everything else, so that a page can read a refusal as well.
         match self.0.origins.cors() {
             Some(cors) => routes.layer(cors),
