@@ -15,7 +15,7 @@ const MAX_CALLS: usize = 256;
 /// What a moment's rush may bring.
 const MAX_WAITING: usize = 1024;
 
-/// The settings of the API.
+/// The settings of the API as a process of its own.
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("port", |port| port.default_value("4000")))]
 pub struct Config {
@@ -31,6 +31,18 @@ pub struct Config {
     #[arg(long, env = "INVOICES_URL", default_value = "http://localhost:3334", value_parser = service_url)]
     pub invoices_url: Url,
 
+    /// What holds for requests.
+    #[command(flatten)]
+    pub api: ApiConfig,
+
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+}
+
+/// The settings of the API that hold wherever it runs: as a process of its own, or inside `tandem`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ApiConfig {
     /// How long one call to a service may take, in milliseconds.
     #[arg(
         long = "subgraph-timeout-ms", env = "SUBGRAPH_TIMEOUT_MS", value_name = "SUBGRAPH_TIMEOUT_MS", default_value = "2000",
@@ -68,23 +80,8 @@ pub struct Config {
     #[command(flatten)]
     pub limits: Limits,
 
-    /// Live updates.
-    #[command(flatten)]
-    pub live: LiveConfig,
-
-    /// The console and the playground.
-    #[command(flatten)]
-    pub pages: PagesConfig,
-
-    /// Logs and traces.
-    #[command(flatten)]
-    pub telemetry: TelemetryConfig,
-}
-
-/// The limits of live updates, for each instance.
-#[derive(Debug, Clone, clap::Args)]
-pub struct LiveConfig {
-    /// Origins whose pages may open WebSockets beside our own: https://shop.example,http://localhost:5173, or *.
+    /// Origins whose pages may use the API beside our own: https://shop.example,http://localhost:5173. Or *, for all
+    /// pages, without the user's cookies.
     #[arg(
         long = "cors-origins",
         env = "CORS_ORIGINS",
@@ -94,6 +91,34 @@ pub struct LiveConfig {
     )]
     pub origins: Origins,
 
+    /// Live updates.
+    #[command(flatten)]
+    pub live: LiveConfig,
+
+    /// The console and the playground.
+    #[command(flatten)]
+    pub pages: PagesConfig,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            subgraph_timeout: Duration::from_secs(2),
+            subgraph_max_calls: MAX_CALLS,
+            subgraph_max_waiting: MAX_WAITING,
+            request_timeout: Duration::from_secs(10),
+            trusted_documents: None,
+            limits: Limits::default(),
+            origins: Origins::default(),
+            live: LiveConfig::default(),
+            pages: PagesConfig::default(),
+        }
+    }
+}
+
+/// The limits of live updates, for each instance.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LiveConfig {
     /// How many WebSockets may be open.
     #[arg(long = "ws-max-sockets", env = "WS_MAX_SOCKETS", value_name = "WS_MAX_SOCKETS", default_value_t = 10_000, value_parser = at_least_one())]
     pub max_sockets: usize,
@@ -128,7 +153,6 @@ pub struct LiveConfig {
 impl Default for LiveConfig {
     fn default() -> Self {
         Self {
-            origins: Origins::These(Vec::new()),
             max_sockets: 10_000,
             max_operations: 50,
             max_message_bytes: 128 * 1024,
@@ -142,20 +166,7 @@ impl Default for LiveConfig {
 impl Config {
     /// The defaults, for these services.
     pub fn new(listen: Listen, orders_url: Url, invoices_url: Url) -> Self {
-        Self {
-            listen,
-            orders_url,
-            invoices_url,
-            subgraph_timeout: Duration::from_secs(2),
-            subgraph_max_calls: MAX_CALLS,
-            subgraph_max_waiting: MAX_WAITING,
-            request_timeout: Duration::from_secs(10),
-            trusted_documents: None,
-            limits: Limits::default(),
-            live: LiveConfig::default(),
-            pages: PagesConfig::default(),
-            telemetry: TelemetryConfig::default(),
-        }
+        Self { listen, orders_url, invoices_url, api: ApiConfig::default(), telemetry: TelemetryConfig::default() }
     }
 }
 
@@ -180,5 +191,24 @@ fn service_url(text: &str) -> Result<Url, String> {
     match url.scheme() {
         "http" | "https" => Ok(url),
         other => Err(format!("{expected}, not {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        api: ApiConfig,
+    }
+
+    #[test]
+    fn the_defaults_of_the_command_line_are_those_of_the_code() {
+        let parsed = Program::parse_from(["bff"]).api;
+        assert_eq!(format!("{parsed:?}"), format!("{:?}", ApiConfig::default()));
     }
 }

@@ -27,7 +27,7 @@ use chassis::{graphql, health, service::RunningService};
 use messaging::EventBus;
 
 use compose::Subgraphs;
-pub use config::{Config, LiveConfig};
+pub use config::{ApiConfig, Config, LiveConfig};
 use documents::Documents;
 use entry::Entry;
 use guard::Guard;
@@ -45,16 +45,17 @@ use transport::Transports;
 /// # Errors
 /// When the address cannot be had, or the trusted documents cannot be read; the error names which.
 pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<RunningService> {
-    let guard = Guard::new(config.limits);
-    let documents = match &config.trusted_documents {
+    let api = config.api;
+    let guard = Guard::new(api.limits);
+    let documents = match &api.trusted_documents {
         Some(manifest) => Documents::trusted(manifest, &guard)?,
         None => Documents::any(guard.clone()),
     };
     let http = subgraph::http_client()?;
     let limits = subgraph::Limits {
-        timeout: config.subgraph_timeout,
-        calls: config.subgraph_max_calls,
-        waiting: config.subgraph_max_waiting,
+        timeout: api.subgraph_timeout,
+        calls: api.subgraph_max_calls,
+        waiting: api.subgraph_max_waiting,
     };
     let subgraph = |name, url| Subgraph::new(name, url, http.clone(), limits);
     let subgraphs = Arc::new(Subgraphs {
@@ -64,12 +65,12 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
 
     let listener = config.listen.bind()?;
     let (readiness, watch) = readiness::watch(&subgraphs, &bus);
-    let timeout = config.request_timeout;
-    let (live, listening) = Live::start(&bus, Arc::clone(&subgraphs), timeout, config.live.gauges.clone());
+    let timeout = api.request_timeout;
+    let (live, listening) = Live::start(&bus, Arc::clone(&subgraphs), timeout, api.live.gauges.clone());
     let entry = Entry::new(schema::api(), subgraphs, live, documents, guard, timeout);
-    let transports = Transports::new(entry.clone(), config.live);
+    let transports = Transports::new(entry.clone(), api.live, api.origins);
     let routes = transports.routes(graphql::endpoint(entry)).merge(health::routes(Arc::clone(&readiness)));
-    let routes = routes.merge(pages::routes(&config.pages));
+    let routes = routes.merge(pages::routes(&api.pages));
     let ending = transports.clone();
     Ok(RunningService::start("bff", listener, routes, readiness)
         .on_drain(move || ending.end())

@@ -1,13 +1,16 @@
 // The API as frontends use it: the clients that they use, with their defaults, over each transport that these choose.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { after, before, describe, test } from "node:test";
 
 import { ApolloClient, ApolloLink, gql, HttpLink, InMemoryCache } from "@apollo/client/core";
+import { PersistedQueryLink } from "@apollo/client/link/persisted-queries";
 import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
 import { OperationTypeNode } from "graphql";
 import { createClient as createSseClient } from "graphql-sse";
 import { createClient as createWsClient } from "graphql-ws";
+import { persistedExchange } from "@urql/exchange-persisted";
 import { cacheExchange, Client, fetchExchange, subscriptionExchange } from "urql";
 import WebSocket from "ws";
 
@@ -52,13 +55,7 @@ const clients = {
     );
     const client = new ApolloClient({ link, cache: new InMemoryCache() });
     return {
-      run: async (document, variables) => {
-        const parsed = gql(document);
-        const { data } = document.startsWith("query")
-          ? await client.query({ query: parsed, variables, fetchPolicy: "network-only" })
-          : await client.mutate({ mutation: parsed, variables });
-        return data;
-      },
+      ...ofApollo(client),
       subscribe: (document, variables, next, fail) => {
         const updates = client.subscribe({ query: gql(document), variables });
         const subscription = updates.subscribe({
@@ -137,6 +134,49 @@ for (const [name, create] of Object.entries(clients)) {
   });
 }
 
+/** The clients that send hashes, given a `fetch`; as above. */
+const persisting = {
+  "@apollo/client": (fetch) => {
+    const sha256 = (text) => createHash("sha256").update(text).digest("hex");
+    const persisted = new PersistedQueryLink({ sha256, useGETForHashedQueries: true });
+    const link = ApolloLink.from([persisted, new HttpLink({ uri: tandem.url, fetch })]);
+    const client = new ApolloClient({ link, cache: new InMemoryCache() });
+    return { ...ofApollo(client), close: () => client.stop() };
+  },
+  urql: (fetch) => {
+    const persisted = persistedExchange({ enableForMutation: true, preferGetForPersistedQueries: "force" });
+    const exchanges = [cacheExchange, persisted, fetchExchange];
+    return { ...ofUrql(new Client({ url: tandem.url, preferGetMethod: false, fetch, exchanges })), close: () => {} };
+  },
+};
+
+for (const [name, create] of Object.entries(persisting)) {
+  test(`persisted queries of ${name}: the text is sent once, and then the hash by GET`, async () => {
+    const sent = [];
+    const client = create((url, options) => {
+      const body = options.method === "GET" ? Object.fromEntries(new URL(url).searchParams) : JSON.parse(options.body);
+      sent.push(`${options.method} ${body.query ? "text" : "hash"}`);
+      return fetch(url, options);
+    });
+    // A document of its own for each client: the other must not have sent it before.
+    const read = `query ${name.replace(/\W/g, "")}($id: ID!) { order(id: $id) { id amount } }`;
+    const { id } = await createOrder(client, 300);
+    // Never by GET, not even where a client prefers it for all hashes: the first mutation of a client is not known yet.
+    assert.deepEqual(sent.splice(0).filter((request) => !request.startsWith("POST ")), []);
+
+    // A text that has to be sent goes by POST with Apollo Client, and by GET with an urql that is set to prefer it.
+    const text = name === "urql" ? "GET text" : "POST text";
+    for (const expected of [["GET hash", text], ["GET hash"], ["GET hash"]]) {
+      assert.equal((await client.run(read, { id })).order.amount, 300);
+      assert.deepEqual(sent.splice(0), expected);
+    }
+    // By its hash alone, which the server knows by now.
+    assert.notEqual((await createOrder(client, 301)).id, id);
+    assert.deepEqual(sent.splice(0), ["POST hash"]);
+    client.close();
+  });
+}
+
 test("a browser's EventSource is served by GET", async () => {
   const query = new URLSearchParams({ query: WATCH_ALL });
   const response = await fetch(`${tandem.url}?${query}`, { headers: { accept: "text/event-stream" } });
@@ -174,6 +214,18 @@ function ofIterators(client) {
     },
     subscribe: (query, variables, next, fail) =>
       client.subscribe({ query, variables }, { next: ({ data, errors }) => (errors ? fail(errors) : next(data)), error: fail, complete: () => {} }),
+  };
+}
+
+function ofApollo(client) {
+  return {
+    run: async (document, variables) => {
+      const parsed = gql(document);
+      const { data } = document.startsWith("query")
+        ? await client.query({ query: parsed, variables, fetchPolicy: "network-only" })
+        : await client.mutate({ mutation: parsed, variables });
+      return data;
+    },
   };
 }
 

@@ -66,19 +66,9 @@ pub struct Config {
     )]
     pub amount_limit: AmountLimit,
 
-    /// Origins whose pages may open WebSockets beside our own: https://shop.example,http://localhost:5173, or *.
-    #[arg(
-        long = "cors-origins",
-        env = "CORS_ORIGINS",
-        value_name = "ORIGINS",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub origins: bff::Origins,
-
-    /// The console and the playground.
+    /// What holds for requests to the API, as with the BFF as a process of its own.
     #[command(flatten)]
-    pub pages: bff::PagesConfig,
+    pub api: bff::ApiConfig,
 
     /// Open the console in a browser.
     #[arg(long)]

@@ -61,8 +61,7 @@ pub async fn start(config: Config) -> Result<Tandem> {
     let invoices = invoices::Config::embedded(on(ports.invoices), &data.invoices_url(), config.amount_limit);
     let invoices = invoices::start(invoices, Arc::clone(&bus)).await?;
     let mut bff = bff::Config::new(on(ports.bff), orders.url().parse()?, invoices.url().parse()?);
-    bff.live.origins = config.origins.clone();
-    bff.pages = config.pages.clone();
+    bff.api = config.api.clone();
     let bff = bff::start(bff, Arc::clone(&bus)).await?;
     let gateway = gateway::start(ports.gateway, &orders, &invoices, &bff);
     let metrics = metrics::start(ports.metrics);

@@ -155,9 +155,9 @@ impl World {
                 self.orders_url().parse().unwrap(),
                 self.invoices_url().parse().unwrap(),
             );
-            config.live.gauges = self.gauges.clone();
+            config.api.live.gauges = self.gauges.clone();
             // A machine that is busy must not make a service look slow.
-            (config.subgraph_timeout, config.request_timeout) = (PATIENCE / 2, PATIENCE);
+            (config.api.subgraph_timeout, config.api.request_timeout) = (PATIENCE / 2, PATIENCE);
             self.bffs.push(closing(bff::start(config, bus).await.unwrap(), owned));
         }
     }

@@ -33,10 +33,13 @@ pub(super) async fn run(feed: Arc<Feed>, mut changes: Receiver<Change>, source: 
             loop {
                 match changes.recv().await {
                     // Of what was missed here, an interruption would matter.
-                    Ok(Change::Interrupted) | Err(RecvError::Lagged(_)) if feed.has_others() => {
-                        catch_up(&feed, &source).await;
+                    Ok(Change::Interrupted) | Err(RecvError::Lagged(_)) => {
+                        // Who is not there yet reads what it needs when it comes.
+                        if let Some(gap) = feed.take_gap().filter(|_| feed.has_others()) {
+                            catch_up(&feed, gap, &source).await;
+                        }
                     }
-                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Ok(_) => {}
                     Err(RecvError::Closed) => return,
                 }
             }
@@ -44,8 +47,8 @@ pub(super) async fn run(feed: Arc<Feed>, mut changes: Receiver<Change>, source: 
         .await;
 }
 
-async fn catch_up(feed: &Feed, source: &Source) {
-    let since = DateTime(feed.heard_until().0 - CLOCK_SKEW);
+async fn catch_up(feed: &Feed, gap: DateTime, source: &Source) {
+    let since = DateTime(gap.0 - CLOCK_SKEW);
     let mut pauses = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
     loop {
         match placed_since(source, since).await {

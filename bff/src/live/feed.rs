@@ -44,11 +44,13 @@ struct Memory {
     recent: Recent,
     /// When the newest event that was heard had happened; at first, when this process began.
     heard_until: DateTime,
+    /// Since when something may have been missed, until somebody has looked.
+    gap: Option<DateTime>,
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        let memory = Memory { recent: Recent::default(), heard_until: contracts::now().into() };
+        let memory = Memory { recent: Recent::default(), heard_until: contracts::now().into(), gap: None };
         Self { changes: broadcast::channel(BACKLOG).0, memory: Mutex::new(memory) }
     }
 }
@@ -76,14 +78,20 @@ impl Feed {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).recent.ids()
     }
 
-    /// Up to when nothing was missed, as far as is known.
-    pub(super) fn heard_until(&self) -> DateTime {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).heard_until
+    /// Since when something may have been missed, for the one who looks for it now; `None` when nothing was, or somebody
+    /// has asked before.
+    pub(super) fn take_gap(&self) -> Option<DateTime> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).gap.take()
     }
 }
 
 impl Listener for Feed {
     fn listening(&self) {
+        {
+            // Now, and not when somebody comes to look: the next events are heard already, and would hide the gap.
+            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            memory.gap = Some(memory.gap.map_or(memory.heard_until, |gap| gap.min(memory.heard_until)));
+        }
         let _ = self.changes.send(Change::Interrupted);
     }
 
@@ -125,7 +133,40 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn event_at(seconds: u64) -> EventEnvelope {
+        let order = Uuid::from_u128(1);
+        EventEnvelope {
+            id: contracts::event_id(order, 1),
+            event_type: contracts::EventType::OrderCreated,
+            source: "orders".to_owned(),
+            aggregate_id: order,
+            event_no: 1,
+            asks: false,
+            order_id: order,
+            occurred_at: contracts::now() + Duration::from_secs(seconds),
+            trace_context: contracts::TraceContext::default(),
+            body: "{}".into(),
+        }
+    }
+
+    #[test]
+    fn what_is_heard_after_an_interruption_does_not_hide_it() {
+        let feed = Feed::default();
+        let (before, after) = (event_at(1), event_at(1000));
+        feed.listening();
+        assert!(feed.take_gap().is_some(), "what was placed while this process began");
+        assert_eq!(feed.take_gap(), None);
+        feed.event(&before);
+        feed.listening();
+        feed.event(&after);
+        // And once more, before anybody has looked.
+        feed.listening();
+        assert_eq!(feed.take_gap(), Some(before.occurred_at.into()));
+    }
 
     #[test]
     fn the_last_ten_thousand_orders_are_remembered_each_once() {

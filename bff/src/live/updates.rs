@@ -56,7 +56,8 @@ pub(super) enum Scope {
 enum Cause {
     /// It may have changed.
     News,
-    /// What was read last could not be shown as it should be: a service did not answer, or answered with the past.
+    /// What was read last could not be shown as it should be, or is not the end: a service did not answer, or answered
+    /// with the past, or there is more to come that no event tells of.
     Again,
 }
 
@@ -202,7 +203,7 @@ impl Updates {
             return None;
         }
         let same = before.is_some_and(|(shown, _)| **shown == *order);
-        if partial || self.awaits_more(id, &order) {
+        if partial || order.awaits_invoice() || self.awaits_more(id, &order) {
             self.read_again(id);
         } else if self.again.is_empty() {
             self.pauses.reset();

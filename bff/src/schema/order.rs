@@ -93,6 +93,13 @@ impl Order {
         steps.iter().all(|step| timeline.iter().any(|event| event.r#type.get() == Some(step)))
     }
 
+    /// Whether its invoice will appear without an event. A cancellation that overtakes its order on the way to invoices
+    /// is told as voided at once, and the invoice is shown when the order has arrived too: of that nobody is told. Every
+    /// canceled order has an invoice in the end.
+    pub(crate) fn awaits_invoice(&self) -> bool {
+        self.status.get() == Some(&OrderStatus::Canceled) && matches!(self.invoice, Joined::Found(None))
+    }
+
     /// Whether something in it is missing because a service did not answer.
     pub(crate) fn is_partial(&self) -> bool {
         self.invoice.is_partial(Invoice::is_partial)

@@ -20,6 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
+use chassis::problem::Problem;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{config::LiveConfig, entry::Entry};
@@ -33,6 +34,7 @@ pub(crate) struct Transports(Arc<Shared>);
 struct Shared {
     entry: Entry,
     limits: LiveConfig,
+    origins: Origins,
     /// Fires when the process stops.
     stop: CancellationToken,
     /// The tasks of WebSockets.
@@ -40,17 +42,25 @@ struct Shared {
 }
 
 impl Transports {
-    /// To `entry`, within `limits`.
-    pub(crate) fn new(entry: Entry, limits: LiveConfig) -> Self {
-        Self(Arc::new(Shared { entry, limits, stop: CancellationToken::new(), sockets: TaskTracker::new() }))
+    /// To `entry`, within `limits`, for our own pages and those of `origins`.
+    pub(crate) fn new(entry: Entry, limits: LiveConfig, origins: Origins) -> Self {
+        let (stop, sockets) = (CancellationToken::new(), TaskTracker::new());
+        Self(Arc::new(Shared { entry, limits, origins, stop, sockets }))
     }
 
     /// The routes: `/graphql` with all transports around `plain`, and `/graphql/ws` for WebSockets alone.
     pub(crate) fn routes(&self, plain: MethodRouter) -> Router {
         let choose = middleware::from_fn_with_state(self.clone(), choose);
-        Router::new()
-            .route("/graphql", plain.layer(choose))
-            .route("/graphql/ws", get(websocket::upgrade).with_state(self.clone()))
+        // The common answer to other methods would be put in after the layer below, which has to see OPTIONS.
+        let refuse = || async { Problem::method_not_allowed() };
+        let routes = Router::new()
+            .route("/graphql", plain.layer(choose).fallback(refuse))
+            .route("/graphql/ws", get(websocket::upgrade).with_state(self.clone()).fallback(refuse));
+        // Around everything else, so that a page can read a refusal as well.
+        match self.0.origins.cors() {
+            Some(cors) => routes.layer(cors),
+            None => routes,
+        }
     }
 
     /// Ends all streams and sockets, in the words of their protocols.
@@ -74,11 +84,7 @@ async fn choose(State(transports): State<Transports>, request: Request, next: Ne
     let operation = matches!(*request.method(), Method::GET | Method::POST);
     match sse::wanted(headers) {
         Wanted::Always if operation => sse::respond(transports, request).await.into_response(),
-        Wanted::ForSubscriptions if operation => match sse::respond_to_subscription(transports, request).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(request)) => next.run(request).await,
-            Err(problem) => problem.into_response(),
-        },
+        Wanted::ForSubscriptions if operation => sse::respond_or_plainly(transports, request).await.into_response(),
         _ => next.run(request).await,
     }
 }

@@ -1,7 +1,14 @@
-//! Which web pages may open a WebSocket. A browser asks no permission before it opens one, and sends the user's
-//! cookies along, so the server has to look at where the page comes from (RFC 6455, section 10.2).
+//! Which web pages may use the API. For a request a browser asks permission, or shows the page nothing of the answer
+//! (CORS, Fetch standard, section 3.2), so the permission is a header. It asks none before it opens a WebSocket, and
+//! sends the user's cookies along, so there the server has to look at where the page comes from (RFC 6455, section 10.2).
 
-use axum::http::{HeaderMap, Uri, header};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
+
+/// How long a browser may remember a permission. Chromium remembers none for longer than two hours.
+const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// The origins whose pages may use the API beside its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +19,33 @@ pub enum Origins {
     These(Vec<String>),
 }
 
+/// None but our own.
+impl Default for Origins {
+    fn default() -> Self {
+        Self::These(Vec::new())
+    }
+}
+
 impl Origins {
+    /// The layer that gives browsers their permission; `None` where no other page has one. Listed origins may send the
+    /// user's credentials along; where all pages are allowed, none may.
+    pub(crate) fn cors(&self) -> Option<CorsLayer> {
+        let layer = CorsLayer::new()
+            .allow_methods([Method::GET, Method::POST])
+            // Which headers a client adds is its own affair: what we believe of them does not depend on the page.
+            .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers([header::RETRY_AFTER])
+            .max_age(REMEMBERED);
+        match self {
+            Self::Any => Some(layer.allow_origin(Any)),
+            Self::These(origins) if origins.is_empty() => None,
+            Self::These(origins) => {
+                let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+                Some(layer.allow_origin(origins.collect::<Vec<_>>()).allow_credentials(true))
+            }
+        }
+    }
+
     /// Whether a request may open a socket. Without an `Origin` no page stands behind it; a page of our own host is at
     /// home.
     pub(crate) fn allow(&self, headers: &HeaderMap) -> bool {

@@ -17,7 +17,6 @@ use axum::{
 };
 use chassis::{
     graphql::{self, GraphqlService},
-    http,
     problem::Problem,
 };
 use futures_util::{
@@ -60,22 +59,16 @@ pub(super) fn wanted(headers: &HeaderMap) -> Wanted {
     }
 }
 
-/// Streams the answers of a subscription, and gives any other request back for plain HTTP.
-pub(super) async fn respond_to_subscription(
-    transports: Transports,
-    request: Request,
-) -> Result<Result<Response, Request>, Problem> {
-    let (parts, body) = request.into_parts();
-    let body = http::read_body(Request::from_parts(parts.clone(), body), &()).await?;
-    let again = || Request::from_parts(parts.clone(), body.clone().into());
-    // Whatever is wrong with it, plain HTTP has a better answer.
-    let Ok(request) = graphql::read_request(again()).await else { return Ok(Err(again())) };
-    match transports.0.entry.admit(request) {
+/// Streams the answers of a subscription, and answers any other operation as plain HTTP does. It is read and admitted
+/// once: what that costs is a client's to pay, and must not count twice against it.
+pub(super) async fn respond_or_plainly(transports: Transports, request: Request) -> Result<Response, Problem> {
+    let (method, headers) = (request.method().clone(), request.headers().clone());
+    let entry = &transports.0.entry;
+    match entry.admit(graphql::read_request(request).await?) {
         Ok(admitted) if Entry::operation_type(&admitted) == OperationType::Subscription => {
-            let answers = transports.0.entry.stream(admitted);
-            Ok(Ok(event_stream(&transports, answers)))
+            Ok(event_stream(&transports, entry.stream(admitted)))
         }
-        _ => Ok(Err(again())),
+        admitted => graphql::respond(entry, admitted, &method, &headers).await,
     }
 }
 

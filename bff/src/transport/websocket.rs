@@ -20,7 +20,7 @@ pub(super) async fn accept(transports: Transports, request: Request) -> Result<R
     let limits = &shared.limits;
     let (mut parts, _) = request.into_parts();
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await.map_err(no_upgrade)?;
-    if !limits.origins.allow(&parts.headers) {
+    if !shared.origins.allow(&parts.headers) {
         return Err(Problem::new(StatusCode::FORBIDDEN)
             .code("ORIGIN_NOT_ALLOWED")
             .detail("pages of this origin may not use the API; see CORS_ORIGINS"));

@@ -12,8 +12,8 @@ use crate::{
 /// A request that has little time, to services that may take far more than any test runs.
 async fn hurried() -> World {
     World::start_with(|config| {
-        config.request_timeout = Duration::from_millis(1500);
-        config.subgraph_timeout = Duration::from_secs(600);
+        config.api.request_timeout = Duration::from_millis(1500);
+        config.api.subgraph_timeout = Duration::from_secs(600);
     })
     .await
 }
@@ -21,8 +21,8 @@ async fn hurried() -> World {
 #[tokio::test]
 async fn a_service_that_is_too_slow_costs_its_own_fields() {
     let world = World::start_with(|config| {
-        config.request_timeout = Duration::from_secs(600);
-        config.subgraph_timeout = Duration::from_millis(1500);
+        config.api.request_timeout = Duration::from_secs(600);
+        config.api.subgraph_timeout = Duration::from_millis(1500);
     })
     .await;
     world.orders.misbehave(Trouble::Silence);
@@ -68,8 +68,8 @@ async fn a_mutation_whose_turn_comes_after_the_deadline_is_not_sent() {
 #[tokio::test]
 async fn without_an_order_nobody_waits_for_its_invoice() {
     let world = World::start_with(|config| {
-        config.request_timeout = Duration::from_secs(600);
-        config.subgraph_timeout = Duration::from_secs(600);
+        config.api.request_timeout = Duration::from_secs(600);
+        config.api.subgraph_timeout = Duration::from_secs(600);
     })
     .await;
     world.invoices.misbehave(Trouble::Silence);

@@ -124,7 +124,7 @@ async fn with_trusted_documents_nothing_else_runs() {
     let plain = json!({ hash_of(ORDER): ORDER, "cancel-1": CANCEL });
     for content in [apollo, plain] {
         let (_folder, file) = manifest(&content);
-        let world = World::start_with(|config| config.trusted_documents = Some(file)).await;
+        let world = World::start_with(|config| config.api.trusted_documents = Some(file)).await;
 
         let expected = json!({ "data": { "order": { "id": "o1" } } });
         assert_eq!(world.send(&json!({ "extensions": persisted(&hash_of(ORDER)) })).await, expected);
@@ -164,12 +164,13 @@ async fn a_manifest_that_cannot_be_used_is_named_at_start() {
         (apollo(1, json!([twice, twice])), "the document \"a\" is there twice"),
     ] {
         let (_folder, file) = manifest(&content);
-        let error = World::try_start_with(|config| config.trusted_documents = Some(file.clone())).await.err().unwrap();
+        let error =
+            World::try_start_with(|config| config.api.trusted_documents = Some(file.clone())).await.err().unwrap();
         let error = format!("{error:#}");
         let expected = format!("cannot use the trusted documents of {}: ", file.display());
         assert!(error.starts_with(&expected) && error.contains(problem), "{error}");
     }
     let missing = PathBuf::from("/nowhere/trusted.json");
-    let error = World::try_start_with(|config| config.trusted_documents = Some(missing)).await.err().unwrap();
+    let error = World::try_start_with(|config| config.api.trusted_documents = Some(missing)).await.err().unwrap();
     assert!(format!("{error:#}").contains("/nowhere/trusted.json: No such file"), "{error:#}");
 }

@@ -63,8 +63,8 @@ async fn without_orders_the_rest_of_the_request_is_answered() {
 async fn each_way_to_fail_has_its_code_and_tells_nothing_else() {
     // Only a failure that is noticed ends these calls, never the time.
     let world = World::start_with(|config| {
-        config.request_timeout = Duration::from_secs(600);
-        config.subgraph_timeout = Duration::from_secs(600);
+        config.api.request_timeout = Duration::from_secs(600);
+        config.api.subgraph_timeout = Duration::from_secs(600);
     })
     .await;
     let graphql_error = |code: &str| {

@@ -59,7 +59,7 @@ async fn many_errors_of_a_subscription_are_not_all_told_either() {
 #[tokio::test]
 async fn more_than_a_hundred_attacks_at_once_harm_nobody() {
     // How long it takes is not the matter here, and a test machine may be slow.
-    let world = World::start_with(|config| config.subgraph_timeout = Duration::from_secs(30)).await;
+    let world = World::start_with(|config| config.api.subgraph_timeout = Duration::from_secs(30)).await;
     let attacks: Vec<_> = (0..3).flat_map(|_| attacks::all()).collect();
     let refused = join_all(attacks.iter().map(|attack| world.send(&attack.body)));
     let others = join_all((0..20).map(|_| world.ask(r#"{ order(id: "o1") { id } }"#)));
@@ -92,8 +92,8 @@ async fn what_is_no_single_request_is_refused() {
 #[tokio::test]
 async fn a_limit_is_set_from_outside() {
     let world = World::start_with(|config| {
-        config.limits.depth = 2;
-        config.limits.aliases = 1;
+        config.api.limits.depth = 2;
+        config.api.limits.aliases = 1;
     })
     .await;
     assert_eq!(world.data(r#"{ a: order(id: "o1") { id } }"#).await, json!({ "a": { "id": "o1" } }));

@@ -120,6 +120,27 @@ async fn a_service_that_answers_with_the_past_shows_nobody_an_older_state() {
     assert_eq!(state(&stream.answer().await), ("CANCELED", Some("REFUNDED")));
 }
 
+/// A cancellation that overtook its order: invoices say that it is void before they show it, and show it without a word.
+#[tokio::test]
+async fn the_invoice_of_a_canceled_order_is_seen_when_it_appears() {
+    let order = Order::new();
+    let world = order.world().await;
+    order.becomes("CANCELED", None);
+    let mut late = watch(&world, order.id).await;
+    let all = "subscription { orderUpdated { status invoice { status } } }";
+    let mut early = EventStream::open(world.bff.url(), all, json!({})).await;
+    eventually("both listen", || async { (world.gauges.subscriptions.get() == 2).then_some(()) }).await;
+    publish(&world, order.id).await;
+    for stream in [&mut late, &mut early] {
+        assert_eq!(state(&stream.answer().await), ("CANCELED", None));
+    }
+
+    order.becomes("CANCELED", Some("VOIDED"));
+    for stream in [&mut late, &mut early] {
+        assert_eq!(state(&stream.answer().await), ("CANCELED", Some("VOIDED")));
+    }
+}
+
 #[tokio::test]
 async fn an_event_that_changes_nothing_says_nothing() {
     let order = Order::new();
@@ -245,6 +266,42 @@ async fn an_event_stream_is_not_a_way_around_what_http_forbids() {
     let query = json!({ "query": "{ __typename }" });
     let answer = world.client.post(&url).header("accept", both).json(&query).send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "application/json; charset=utf-8");
+}
+
+/// The npm client `urql` asks for everything like this.
+#[tokio::test]
+async fn who_takes_json_as_well_gets_a_stream_of_subscriptions_only() {
+    let order = Order::new();
+    let world = order.world().await;
+    let url = format!("{}/graphql", world.bff.url());
+    let both = "application/graphql-response+json, application/json, text/event-stream, multipart/mixed";
+    let post = |body: String| {
+        let request = world.client.post(&url).header("accept", both).header("content-type", "application/json");
+        request.body(body).send()
+    };
+    let kind = |answer: &reqwest::Response| answer.headers()["content-type"].to_str().unwrap().to_owned();
+    for (body, status, expected) in [
+        (json!({ "query": "{ __typename }" }).to_string(), 200, "application/graphql-response+json; charset=utf-8"),
+        (json!({ "query": "{ nothing }" }).to_string(), 400, "application/graphql-response+json; charset=utf-8"),
+        (
+            json!({ "query": "subscription { a b }" }).to_string(),
+            400,
+            "application/graphql-response+json; charset=utf-8",
+        ),
+        ("[]".to_owned(), 400, "application/problem+json"),
+        ("{".to_owned(), 400, "application/problem+json"),
+        (" ".repeat(200_000), 413, "application/problem+json"),
+    ] {
+        let answer = post(body.clone()).await.unwrap();
+        assert_eq!((answer.status().as_u16(), kind(&answer).as_str()), (status, expected), "{:.60}", body);
+    }
+    let watched = post(json!({ "query": ONE, "variables": { "id": order.id } }).to_string()).await.unwrap();
+    assert_eq!((watched.status().as_u16(), kind(&watched).as_str()), (200, "text/event-stream"));
+
+    let by_get = reqwest::Url::parse_with_params(&url, [("query", "mutation { cancelOrder(id: 1) { __typename } }")]);
+    let refused = world.client.get(by_get.unwrap()).header("accept", both).send().await.unwrap();
+    assert_eq!((refused.status().as_u16(), &refused.headers()["allow"]), (405, &"POST".parse().unwrap()));
+    assert!(world.orders.take_queries().iter().all(|query| !query.starts_with("mutation")));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 
 mod attacks;
 mod calls;
+mod cors;
 mod deadlines;
 mod documents;
 mod failures;

@@ -112,7 +112,7 @@ async fn browsers_are_sent_from_the_root_to_the_console_and_programs_get_a_list(
 #[tokio::test]
 async fn the_console_is_told_where_traces_are() {
     let template = "http://localhost:16686/trace/{traceId}";
-    let world = World::start_with(|config| config.pages.trace_url_template = Some(template.parse().unwrap())).await;
+    let world = World::start_with(|config| config.api.pages.trace_url_template = Some(template.parse().unwrap())).await;
     let settings: serde_json::Value = get(&world, "/console/config.json", &[]).await.json().await.unwrap();
     assert_eq!(settings, serde_json::json!({ "traceUrlTemplate": template }));
 }

@@ -33,7 +33,7 @@ fn whole() -> Value {
 /// The table of answers: for each trouble of each service the same partial data, and a code that says which it is.
 #[tokio::test]
 async fn each_trouble_of_each_service_costs_exactly_its_fields() {
-    let world = World::start_with(|config| config.subgraph_timeout = Duration::from_millis(1500)).await;
+    let world = World::start_with(|config| config.api.subgraph_timeout = Duration::from_millis(1500)).await;
     for (trouble, code) in [
         (Trouble::Status(500), "SERVICE_UNAVAILABLE"),
         (Trouble::Silence, "TIMEOUT"),
@@ -108,9 +108,9 @@ async fn errors_in_answers_do_not_have_a_service_left_alone() {
 #[tokio::test]
 async fn so_many_calls_so_many_wait_and_the_next_is_refused_at_once() {
     let world = World::start_with(|config| {
-        (config.subgraph_max_calls, config.subgraph_max_waiting) = (1, 1);
-        config.subgraph_timeout = Duration::from_secs(60);
-        config.request_timeout = Duration::from_secs(60);
+        (config.api.subgraph_max_calls, config.api.subgraph_max_waiting) = (1, 1);
+        config.api.subgraph_timeout = Duration::from_secs(60);
+        config.api.request_timeout = Duration::from_secs(60);
     })
     .await;
     eventually("the service was looked at", || async {

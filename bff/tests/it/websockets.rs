@@ -109,7 +109,7 @@ async fn a_binary_message_is_none() {
 
 #[tokio::test]
 async fn a_message_above_the_limit_closes_the_socket() {
-    let world = World::start_with(|config| config.live.max_message_bytes = 1000).await;
+    let world = World::start_with(|config| config.api.live.max_message_bytes = 1000).await;
     let mut socket = Socket::start(world.bff.url()).await;
     socket.subscribe("1", &format!("{{ __typename }} #{}", "x".repeat(2000))).await;
     assert_eq!(socket.closed().await, (1009, "A message may have 1000 bytes".to_owned()));
@@ -117,7 +117,7 @@ async fn a_message_above_the_limit_closes_the_socket() {
 
 #[tokio::test]
 async fn who_never_begins_is_closed() {
-    let world = World::start_with(|config| config.live.init_timeout = Duration::from_millis(100)).await;
+    let world = World::start_with(|config| config.api.live.init_timeout = Duration::from_millis(100)).await;
     let mut socket = Socket::open(world.bff.url()).await;
     assert_eq!(socket.closed().await.0, 4408);
     // Who has begun is not.
@@ -144,7 +144,7 @@ async fn only_one_subprotocol_is_spoken() {
 
 #[tokio::test]
 async fn a_page_of_another_origin_opens_no_socket() {
-    let world = World::start_with(|config| config.live.origins = "https://shop.example".parse().unwrap()).await;
+    let world = World::start_with(|config| config.api.origins = "https://shop.example".parse().unwrap()).await;
     let own = world.bff.url().to_owned();
     let open = async |origin: &str| {
         let headers = [("sec-websocket-protocol", "graphql-transport-ws"), ("origin", origin)];
@@ -162,7 +162,7 @@ async fn a_page_of_another_origin_opens_no_socket() {
 
 #[tokio::test]
 async fn there_are_so_many_sockets_and_no_more() {
-    let world = World::start_with(|config| config.live.max_sockets = 2).await;
+    let world = World::start_with(|config| config.api.live.max_sockets = 2).await;
     let sockets = [Socket::start(world.bff.url()).await, Socket::start(world.bff.url()).await];
     let headers = [("sec-websocket-protocol", "graphql-transport-ws")];
     let refused = Socket::with(opening(world.bff.url(), "/graphql/ws", &headers)).await.err().unwrap();
@@ -175,7 +175,7 @@ async fn there_are_so_many_sockets_and_no_more() {
 
 #[tokio::test]
 async fn a_socket_runs_so_many_operations_and_no_more() {
-    let world = World::start_with(|config| config.live.max_operations = 2).await;
+    let world = World::start_with(|config| config.api.live.max_operations = 2).await;
     let mut socket = Socket::start(world.bff.url()).await;
     socket.subscribe("1", WATCH).await;
     socket.subscribe("2", WATCH).await;
@@ -191,7 +191,7 @@ async fn a_socket_runs_so_many_operations_and_no_more() {
 
 #[tokio::test]
 async fn a_client_that_answers_no_ping_is_let_go_and_one_that_does_stays() {
-    let world = World::start_with(|config| config.live.ping_interval = Duration::from_millis(200)).await;
+    let world = World::start_with(|config| config.api.live.ping_interval = Duration::from_millis(200)).await;
     let mut attentive = Socket::start(world.bff.url()).await;
     attentive.subscribe("1", WATCH).await;
     let mut silent = Socket::start(world.bff.url()).await;

@@ -49,7 +49,7 @@ impl World {
         let url = |service: &Service| format!("http://127.0.0.1:{}", service.port).parse().unwrap();
         let mut config = Config::new(Listen::anywhere(), url(&orders), url(&invoices));
         change(&mut config);
-        let (bus, gauges) = (bus(), config.live.gauges.clone());
+        let (bus, gauges) = (bus(), config.api.live.gauges.clone());
         let bff = bff::start(config, Arc::clone(&bus)).await?;
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Ok(Self { orders, invoices, bff, client, bus, gauges })

@@ -4,11 +4,11 @@
 //! accepts `text/plain`, both of which any web page can send without asking the browser's permission. Being strict
 //! about the two is all the protection against cross-site request forgery that is needed (ADR 0008).
 
-use async_graphql::{Request as GraphqlRequest, Response as GraphqlResponse, Value, parser::types::OperationType};
+use async_graphql::{Response as GraphqlResponse, ServerError, Value, parser::types::OperationType};
 use axum::{
     Json,
     extract::Request,
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
@@ -29,16 +29,31 @@ pub fn endpoint<S: GraphqlService>(service: S) -> MethodRouter {
 async fn answer_to<S: GraphqlService>(service: S, request: Request) -> Result<Response, Problem> {
     let media = MediaType::negotiate(request.headers())?;
     let method = request.method().clone();
-    run(&service, read_request(request).await?, &method, media).await
+    let request = read_request(request).await?;
+    run(&service, service.admit(request), &method, media).await
+}
+
+/// Answers a request that came by `method` with these headers, for a transport that had to read it first: `admitted` is
+/// what [`GraphqlService::admit`] said of it.
+///
+/// # Errors
+/// As the endpoint answers them: 406, and 400 for a subscription.
+pub async fn respond<S: GraphqlService>(
+    service: &S,
+    admitted: Result<S::Admitted, ServerError>,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    run(service, admitted, method, MediaType::negotiate(headers)?).await
 }
 
 async fn run<S: GraphqlService>(
     service: &S,
-    request: GraphqlRequest,
+    admitted: Result<S::Admitted, ServerError>,
     method: &Method,
     media: MediaType,
 ) -> Result<Response, Problem> {
-    let admitted = match service.admit(request) {
+    let admitted = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => return Ok(answer(GraphqlResponse::from_errors(vec![refusal]), media)),
     };

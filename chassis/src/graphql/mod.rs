@@ -12,7 +12,7 @@ mod service;
 mod typename;
 
 pub use date_time::DateTime;
-pub use endpoint::{complete_codes, endpoint, is_refusal};
+pub use endpoint::{complete_codes, endpoint, is_refusal, respond};
 pub use error::{ApiError, bad_user_input};
 pub use operation::{complete_variables, operation, parse, request_error};
 pub use page::{PageInfo, PageRequest};

@@ -7,11 +7,14 @@ use std::{
 
 use futures_util::{SinkExt, StreamExt, future::join_all};
 use reqwest::Url;
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::{Value, json};
 use testkit::{EventStream, PATIENCE, StreamEvent, World, eventually, proxy::Proxy, world::Settings};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
 use uuid::Uuid;
+
+use crate::reconciling::say_created;
 
 const ALL: &str = "subscription { orderUpdated { id status invoice { status } } }";
 const ONE: &str = "subscription($id: ID!) { orderUpdated(id: $id) { id status invoice { status } } }";
@@ -68,15 +71,17 @@ async fn every_subscriber_sees_the_final_state(subscribers: usize, orders: usize
     let world = World::with(Settings { bff_replicas: Some(2), ..Settings::default() }).await;
     let urls = world.bff_urls();
     let (finals, known) = tokio::sync::watch::channel(None);
-    let mut following = tokio::task::JoinSet::new();
+    let mut streams = Vec::new();
     for index in 0..subscribers {
-        let stream = EventStream::open(&urls[index % urls.len()], ALL, json!({})).await;
-        following.spawn(follow(stream, known.clone()));
+        streams.push(EventStream::open(&urls[index % urls.len()], ALL, json!({})).await);
     }
     eventually("everybody listens", || async {
         (world.live_gauges().subscriptions.get() == subscribers).then_some(())
     })
     .await;
+    // From now on: on a busy machine the first would have waited for the last longer than an answer may take.
+    let follow = |stream| follow(stream, known.clone());
+    let mut following: tokio::task::JoinSet<()> = streams.into_iter().map(follow).collect();
 
     let world = &world;
     let lanes = (0..8).map(|lane| async move {
@@ -221,6 +226,39 @@ async fn what_happened_while_the_bff_was_cut_off_is_seen_afterwards() {
         assert_eq!(state, (pair.order.clone(), Some(pair.invoice.clone())));
         expected.remove(&id);
     }
+}
+
+/// An order whose cancellation came to invoices before it did: they say at once that its invoice is void, and show it
+/// when the order arrives as well, of which they say nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_invoice_of_an_order_that_was_overtaken_by_its_cancellation_is_seen() {
+    let world = World::start().await;
+    listening(&world).await;
+    let order = world.place(10).await;
+    world.settle().await;
+    // As if the order had never arrived.
+    world.invoices_db().execute_unprepared("DELETE FROM invoices").await.unwrap();
+    cancel(&world, order).await;
+    eventually("the cancellation was heard and told", || async {
+        let told = world.waiting().await == (0, 0) && world.pairs().await[&order].replica == "voided";
+        told.then_some(())
+    })
+    .await;
+    let mut stream = EventStream::open(world.bff_url(), ONE, json!({ "id": order })).await;
+    assert_eq!(state_of(&stream.answer().await), (order, ("canceled".to_owned(), None)));
+
+    // It arrives, and nothing can be written for as long as it takes the bff to read what it hears of.
+    let held = world.invoices_db().begin().await.unwrap();
+    held.execute_unprepared("UPDATE invoices SET version = version").await.unwrap();
+    let mut all = EventStream::open(world.bff_url(), ALL, json!({})).await;
+    eventually("it listens", || async { (world.live_gauges().subscriptions.get() == 2).then_some(()) }).await;
+    let seen = async {
+        assert_eq!(state_of(&all.answer().await), (order, ("canceled".to_owned(), None)));
+        held.commit().await.unwrap();
+        let voided = (order, ("canceled".to_owned(), Some("voided".to_owned())));
+        assert_eq!([state_of(&stream.answer().await), state_of(&all.answer().await)], [voided.clone(), voided]);
+    };
+    tokio::join!(say_created(&world, order), seen);
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;

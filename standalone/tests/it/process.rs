@@ -181,6 +181,34 @@ async fn a_wrong_argument_is_named() {
 }
 
 #[tokio::test]
+async fn the_settings_of_the_bff_hold_here_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = json!({ "known": "{ orders { nodes { id } } }" });
+    std::fs::write(folder.path().join("trusted.json"), trusted.to_string()).unwrap();
+    let arguments = [&ANY_PORTS[..], &["--no-seed", "--graphql-max-variable-values", "1"]].concat();
+    let mut command = tandem(folder.path(), &arguments);
+    command.env("TRUSTED_DOCUMENTS", "trusted.json").env("CORS_ORIGINS", "http://localhost:5173");
+    let running = Running::start(command).await;
+    let ask = async |body: Value| {
+        let request =
+            Client::new().post(format!("{}/graphql", running.url())).header("origin", "http://localhost:5173");
+        let answer = request.json(&body).send().await.unwrap();
+        assert_eq!(answer.headers()["access-control-allow-origin"], "http://localhost:5173");
+        let answer: Value = answer.json().await.unwrap();
+        answer["errors"][0]["extensions"]["code"].as_str().map(str::to_owned)
+    };
+    assert_eq!(ask(json!({ "query": trusted["known"] })).await, None);
+    assert_eq!(ask(json!({ "query": "{ __typename }" })).await.as_deref(), Some("QUERY_NOT_IN_LIST"));
+    let two = json!({ "query": trusted["known"], "variables": { "a": 1, "b": 2 } });
+    assert_eq!(ask(two).await.as_deref(), Some("QUERY_TOO_LARGE"));
+    assert!(running.stop("-TERM").await.success());
+
+    let wrong = [&ANY_PORTS[..], &["--graphql-max-depth", "33"]].concat();
+    let error = String::from_utf8(tandem(folder.path(), &wrong).output().await.unwrap().stderr).unwrap();
+    assert!(error.contains("33 is not in 1..=32"), "{error}");
+}
+
+#[tokio::test]
 async fn spans_are_exported_and_the_last_ones_leave_with_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = OtlpReceiver::start().await;

@@ -46,7 +46,7 @@ async fn lose_one(world: &World, queue: &'static Queue) {
 }
 
 /// Says what orders say of a new order.
-async fn say_created(world: &World, order: Uuid) {
+pub(crate) async fn say_created(world: &World, order: Uuid) {
     let body = format!(r#"{{"id":"{order}","amount":10,"customer":{{"id":"customer-123"}}}}"#);
     let event = EventEnvelope {
         id: event_id(order, 1),
