@@ -99,7 +99,7 @@ async fn on_a_system_that_runs_it_lives_through_an_interruption_and_orders_nothi
     assert!(ended.success(), "{ended}");
     let count = |what: &str| told.iter().filter(|line| line.contains(what)).count();
     assert_eq!((count("order created"), orders(&running.url()).await), (20, 20), "{told:#?}");
-    assert_eq!((count("invoice paid"), count("order canceled")), (14, 4), "{told:#?}");
+    assert_eq!((count("invoice paid"), count("order canceled")), (15, 5), "{told:#?}");
     assert!(running.stop("-TERM").await.success());
 }
 
