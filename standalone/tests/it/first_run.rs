@@ -91,9 +91,9 @@ async fn quiet_is_the_banner_and_nothing_else() {
     assert_eq!(timeout(PATIENCE, running.lines.next_line()).await.unwrap().unwrap(), None);
 }
 
-/// In a pseudo-terminal, as `script` makes one.
+/// In a pseudo-terminal, as `script` makes one. By `exec`, so that the end of the program is its own and no shell's.
 fn on_a_terminal(folder: &Path) -> Command {
-    let command = format!("{} {} --no-seed", env!("CARGO_BIN_EXE_tandem"), ANY_PORTS.join(" "));
+    let command = format!("exec {} {} --no-seed", env!("CARGO_BIN_EXE_tandem"), ANY_PORTS.join(" "));
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--command", &command, "/dev/null"]).current_dir(folder).kill_on_drop(true);
     script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
