@@ -23,6 +23,11 @@ const CLICKS = 20;
 
 const ports = ['--port', '--orders-port', '--invoices-port', '--bff-port', '--metrics-port'].flatMap((port) => [port, '0']);
 
+/** What still runs goes with this script, also when it fails. */
+const running = new Set();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+
 /** A running program in a new folder; `milliseconds` from its start to its being ready. */
 async function start(...options) {
   const folder = await mkdtemp(join(tmpdir(), 'first-run-'));
@@ -31,17 +36,22 @@ async function start(...options) {
     env: { PATH: process.env.PATH },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  running.add(child);
+  child.once('exit', () => running.delete(child));
+  // Its later lines are read, too: a pipe that fills up is not what is measured.
   const lines = createInterface({ input: child.stdout });
-  let url;
-  for await (const line of lines) {
-    url ??= /Console\s+(\S+)\/console/.exec(line)?.[1];
-    if (line.startsWith('Ready in ')) break;
-  }
+  const url = await new Promise((resolve, reject) => {
+    let found;
+    lines.on('line', (line) => {
+      found ??= /Console\s+(\S+)\/console/.exec(line)?.[1];
+      if (line.startsWith('Ready in ')) resolve(found);
+    });
+    child.once('error', reject);
+    child.once('exit', (code) => reject(new Error(`${PROGRAM} ended with ${code} before it was ready`)));
+  });
   const milliseconds = performance.now() - began;
   const answer = await fetch(`${url}/readyz`);
   if (!answer.ok) throw new Error(`${url}/readyz answered ${answer.status}`);
-  // Its later lines are read, too: a pipe that fills up is not what is measured.
-  child.stdout.resume();
   return { child, folder, url, milliseconds };
 }
 
@@ -64,24 +74,24 @@ const spread = (numbers) => `${Math.round(Math.min(...numbers))} to ${Math.round
 async function starts(...options) {
   const times = [];
   for (let count = 0; count < STARTS; count += 1) {
-    const running = await start(...options);
-    times.push(running.milliseconds);
-    await stop(running);
+    const system = await start(...options);
+    times.push(system.milliseconds);
+    await stop(system);
   }
   return times;
 }
 
 /** Resident memory after a start, after many orders by REST, and the most it ever was. */
 async function memory() {
-  const running = await start('--no-seed', '--quiet');
+  const system = await start('--no-seed', '--quiet');
   await pause(2000);
-  const idle = await megabytesOf(running, 'VmRSS');
+  const idle = await megabytesOf(system, 'VmRSS');
   let placed = 0;
   const began = performance.now();
   const client = async () => {
     while (placed < ORDERS) {
       placed += 1;
-      const answer = await fetch(`${running.url}/orders`, {
+      const answer = await fetch(`${system.url}/orders`, {
         method: 'POST',
         headers: { 'Content-Type': 'application/json' },
         body: '{"amount":1999}',
@@ -95,20 +105,20 @@ async function memory() {
   // Orders of the newest page have their invoices only when all have: events leave in their order.
   await until(async () => {
     const query = '{ orders(first: 100) { nodes { invoice { id } } } }';
-    const answer = await fetch(`${running.url}/graphql?${new URLSearchParams({ query })}`);
+    const answer = await fetch(`${system.url}/graphql?${new URLSearchParams({ query })}`);
     const { data } = await answer.json();
     return data?.orders?.nodes.every(({ invoice }) => invoice);
   });
-  const after = await megabytesOf(running, 'VmRSS');
-  const most = await megabytesOf(running, 'VmHWM');
-  await stop(running);
+  const after = await megabytesOf(system, 'VmRSS');
+  const most = await megabytesOf(system, 'VmHWM');
+  await stop(system);
   return { idle, after, most, rate: ORDERS / seconds };
 }
 
 /** In the browser: from the click on "New order" to its row, and to its invoice, each as it stands in the page. */
 async function clicks() {
-  const running = await start('--no-seed', '--quiet');
-  const visitor = await Visitor.start(running.url);
+  const system = await start('--no-seed', '--quiet');
+  const visitor = await Visitor.start(system.url);
   const { page, close } = await visitor.open('/console');
   await page.locator('#connection[data-state="live"]').waitFor();
   const rows = [];
@@ -136,7 +146,7 @@ async function clicks() {
   }
   await close();
   await visitor.stop();
-  await stop(running);
+  await stop(system);
   return { rows, invoices };
 }
 

@@ -284,8 +284,8 @@ fn elapsed(later: TimeDelta) -> String {
     let milliseconds = later.num_milliseconds();
     match milliseconds {
         ..1000 => format!("+{milliseconds} ms"),
-        ..60_000 => format!("+{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
-        ..3_600_000 => format!("+{} min", later.num_minutes()),
+        1000..60_000 => format!("+{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
+        60_000..3_600_000 => format!("+{} min", later.num_minutes()),
         _ => format!("+{} h", later.num_hours()),
     }
 }

@@ -19,6 +19,9 @@ async function variables(page, values) {
   await editor.click();
   await page.keyboard.press('Control+A');
   await page.keyboard.insertText(JSON.stringify(values));
+  // What the editor has closed by itself.
+  await page.keyboard.press('Control+Shift+End');
+  await page.keyboard.press('Delete');
   // The editor wraps long lines.
   await until(async () => (await textOf(editor)).replaceAll(/\s/g, '') === JSON.stringify(values));
 }
