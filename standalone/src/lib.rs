@@ -68,6 +68,8 @@ pub async fn start(config: Config) -> Result<Tandem> {
     let gateway = gateway::start(ports.gateway, &orders, &invoices, &bff);
     let metrics = metrics::start(ports.metrics);
 
+    // The BFF looks first whether the services are those it knows; until then it calls itself unready.
+    samples::await_ready(gateway.url()).await?;
     let samples = if data.is_new() && !config.no_seed { samples::create(gateway.url()).await? } else { 0 };
     let steps = Steps::of(&*bus);
     let banner = banner::text(&banner::Facts {

@@ -90,6 +90,9 @@ async fn every_url_of_the_banner_answers_and_the_samples_are_real() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(tandem(folder.path(), &ANY_PORTS)).await;
     let http = Client::new();
+    // Ready is what it says it is.
+    let ready = http.get(format!("{}/readyz", running.url())).send().await.unwrap().status();
+    assert_eq!(ready.as_u16(), 200);
     for url in running.urls() {
         // A GraphQL endpoint wants a query.
         let url = if url.ends_with("/graphql") { format!("{url}?query={{__typename}}") } else { url };
