@@ -76,6 +76,8 @@ main() {
     check_faults
     check_contracts
     check_gateway
+    check_pages
+    check_playground
     check_scripts
     check_dependencies
 }
@@ -128,13 +130,11 @@ check_contracts() {
     step 'contracts: packages' install_node_packages contracts
     step 'contracts: composition' npm --prefix contracts run --silent test:composition
     step 'contracts: GraphQL over HTTP' npm --prefix contracts run --silent test:graphql-http
-    local node needed=v20.17.0
-    node=$(node --version)
-    if [[ $(printf '%s\n' "$needed" "$node" | sort --version-sort | head -n 1) == "$needed" ]]; then
+    # The gateway's demand and not ours: its absence fails nothing, CI included.
+    if node_is_at_least v20.17.0; then
         step 'contracts: a Federation gateway' npm --prefix contracts run --silent test:differential
     else
-        # The gateway's demand and not ours: its absence fails nothing, CI included.
-        record 'contracts: a Federation gateway' skipped "$SECONDS" "its packages need Node $needed, and this is $node"
+        skip_for_node 'contracts: a Federation gateway' v20.17.0
     fi
     step 'contracts: events' npm --prefix contracts run --silent test:asyncapi
     step 'contracts: clients of the API' npm --prefix contracts run --silent test:clients
@@ -143,14 +143,6 @@ check_contracts() {
     else
         skip 'contracts: a plain Node client' 'PostgreSQL or RabbitMQ are not installed here'
     fi
-}
-
-# install_node_packages FOLDER: only when they are not there or not current, and under a lock: runs in one checkout share
-# the folder.
-install_node_packages() {
-    exec {PACKAGES_LOCK}<"$1"
-    flock "$PACKAGES_LOCK"
-    [[ $1/node_modules/.package-lock.json -nt $1/package-lock.json ]] || npm --prefix "$1" ci --no-audit --no-fund
 }
 
 # The configuration without Kong, wherever there is Node; with the image's own Kong, where there is Docker, whose absence
@@ -167,6 +159,58 @@ check_gateway() {
     else
         record 'gateway: image' skipped "$SECONDS" 'there is no Docker here'
     fi
+}
+
+# The console and the playground as a browser shows them.
+check_pages() {
+    if ! command -v npm >/dev/null; then
+        skip 'pages: in a browser' 'npm is not installed'
+        return
+    fi
+    if ! { [[ -x ${CHROMIUM:-/usr/bin/chromium} ]] || install_packages chromium; }; then
+        skip 'pages: in a browser' 'Chromium is not installed'
+        return
+    fi
+    step 'pages: packages' install_node_packages bff/web/tests
+    step 'pages: in a browser' npm --prefix bff/web/tests run --silent test
+    if ensure_servers; then
+        step 'pages: while invoices is down' npm --prefix bff/web/tests run --silent test:outage
+    else
+        skip 'pages: while invoices is down' 'PostgreSQL or RabbitMQ are not installed here'
+    fi
+}
+
+# The committed build of the playground is what its sources give.
+check_playground() {
+    if ! command -v npm >/dev/null; then
+        skip 'playground: build' 'npm is not installed'
+        return
+    fi
+    # The bundler's demand and not ours: its absence fails nothing, CI included.
+    if ! node_is_at_least v20.19.0; then
+        skip_for_node 'playground: build' v20.19.0
+        return
+    fi
+    step 'playground: packages' install_node_packages bff/web/playground
+    step 'playground: build' npm --prefix bff/web/playground run --silent check
+}
+
+# install_node_packages FOLDER: only when they are not there or not current, and under a lock: runs in one checkout
+# share the folder.
+install_node_packages() {
+    exec {PACKAGES_LOCK}<"$1"
+    flock "$PACKAGES_LOCK"
+    [[ $1/node_modules/.package-lock.json -nt $1/package-lock.json ]] ||
+        npm --prefix "$1" ci --no-audit --no-fund
+}
+
+node_is_at_least() {
+    [[ $(printf '%s\n' "$1" "$(node --version)" | sort --version-sort | head -n 1) == "$1" ]]
+}
+
+# skip_for_node STEP VERSION
+skip_for_node() {
+    record "$1" skipped "$SECONDS" "its packages need Node $2, and this is $(node --version)"
 }
 
 check_scripts() {

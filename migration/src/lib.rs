@@ -57,17 +57,34 @@ pub async fn up(db: &DatabaseConnection, schema: Schema) -> Result<(), DbErr> {
 /// # Errors
 /// When the database cannot be read.
 pub async fn pending(db: &DatabaseConnection, schema: Schema) -> Result<Vec<String>, DbErr> {
+    let applied = applied(db).await?;
+    Ok(known(schema).into_iter().filter(|name| !applied.contains(name)).collect())
+}
+
+/// The names of the migrations that a database has and this build does not know: a newer build has made it. Only
+/// reads, as [`pending`].
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn unknown(db: &DatabaseConnection, schema: Schema) -> Result<Vec<String>, DbErr> {
+    let known = known(schema);
+    Ok(applied(db).await?.into_iter().filter(|name| !known.contains(name)).collect())
+}
+
+/// The names of this build's migrations.
+fn known(schema: Schema) -> Vec<String> {
     let all = match schema {
         Schema::Orders => orders::Migrator::migrations(),
         Schema::Invoices => invoices::Migrator::migrations(),
     };
-    let mut missing: Vec<String> = all.iter().map(|migration| migration.name().to_owned()).collect();
-    if SchemaManager::new(db).has_table(APPLIED).await? {
-        let applied = Query::select().column("version").from(APPLIED).to_owned();
-        for row in db.query_all(&applied).await? {
-            let version: String = row.try_get("", "version")?;
-            missing.retain(|name| *name != version);
-        }
+    all.iter().map(|migration| migration.name().to_owned()).collect()
+}
+
+/// The names of the migrations that a database has; none where nothing was ever migrated.
+async fn applied(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
+    if !SchemaManager::new(db).has_table(APPLIED).await? {
+        return Ok(Vec::new());
     }
-    Ok(missing)
+    let rows = db.query_all(&Query::select().column("version").from(APPLIED).to_owned()).await?;
+    rows.iter().map(|row| row.try_get("", "version")).collect()
 }

@@ -1,19 +1,61 @@
 //! The command line of `tandem`.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
 
 use chassis::telemetry::TelemetryConfig;
 use clap::Parser;
 use contracts::CustomerId;
 use invoices::invoice::AmountLimit;
 
+use reqwest::Url;
+
+use crate::{demo::Pace, steps::Style};
+
 /// Orders and invoices behind one GraphQL API, everything in one process: SQLite, in-process bus, no Docker.
 #[derive(Debug, Parser)]
 #[command(
     name = "tandem",
     version,
+    args_conflicts_with_subcommands = true,
     after_help = chassis::telemetry::ENVIRONMENT_HELP
 )]
+pub struct CommandLine {
+    /// What to do instead of only serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// The settings without a command.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// What to do instead of only serving.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// The same with customers: orders, payments and cancellations, a few a minute.
+    ///
+    /// Starts everything and then orders, pays and cancels through the public API, so that there is something to see in
+    /// the console and in traces. With --url it starts nothing, and does so on a system that runs.
+    Demo {
+        /// How many orders, and how fast.
+        #[command(flatten)]
+        pace: Pace,
+
+        /// The base URL of a system that runs, e.g. http://localhost:4000; nothing is started then.
+        #[arg(long, value_name = "URL")]
+        url: Option<Url>,
+
+        /// The settings of the system that is started.
+        #[command(flatten)]
+        config: Box<Config>,
+    },
+}
+
+/// The settings of the system.
+#[derive(Debug, clap::Args)]
 pub struct Config {
     /// Address to listen on: `localhost` (both loopback addresses) or an IP address.
     #[arg(long, env = "HOST", default_value = "localhost", value_name = "ADDR")]
@@ -74,7 +116,21 @@ pub struct Config {
     #[arg(long)]
     pub open: bool,
 
+    /// Print the addresses only, and no line for each step of an order.
+    #[arg(short, long)]
+    pub quiet: bool,
+
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
+}
+
+/// How lines on stdout look: coloured on a terminal that can, unless `NO_COLOR` says otherwise (no-color.org).
+pub fn style() -> Style {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    match io::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb {
+        true => Style::Colour,
+        false => Style::Plain,
+    }
 }

@@ -1,16 +1,24 @@
 //! The data folder: two SQLite files, and a lock, since a SQLite outbox may have one relay only.
 
 use std::{
+    fmt,
     fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use migration::Schema;
 use outbox::DatabaseUrl;
+
+use crate::obstacle::Obstacle;
 
 const ORDERS: &str = "orders.db";
 const INVOICES: &str = "invoices.db";
 const LOCK: &str = "tandem.lock";
+
+/// What to do about databases that cannot be used.
+const OR_ELSE: &str =
+    "Choose another folder:  cargo run -- --data DIR\nOr delete the data and begin again:  cargo run -- --reset";
 
 /// An opened data folder. No other process can open it while this exists.
 #[derive(Debug)]
@@ -22,30 +30,33 @@ pub(crate) struct DataFolder {
 
 impl DataFolder {
     /// Opens the folder, creating it where it is missing, and with `reset` removes the databases in it.
-    pub(crate) fn open(path: &Path, reset: bool) -> Result<Self> {
-        fs::create_dir_all(path)
-            .with_context(|| format!("cannot create the data folder {}; choose another with --data", path.display()))?;
-        let path = path.canonicalize().with_context(|| format!("cannot read the data folder {}", path.display()))?;
-        let lock = File::create(path.join(LOCK)).with_context(|| {
-            format!("cannot write to the data folder {}; choose another with --data", path.display())
-        })?;
+    ///
+    /// # Errors
+    /// An [`Obstacle`]: the folder cannot be made or written to, or another process has it.
+    pub(crate) fn open(path: &Path, reset: bool) -> Result<Self, Obstacle> {
+        let cannot = |what: &str, error: io::Error| {
+            Obstacle::new(
+                format!("cannot {what} the data folder {}: {error}", path.display()),
+                "Choose another:  cargo run -- --data DIR",
+            )
+        };
+        fs::create_dir_all(path).map_err(|error| cannot("create", error))?;
+        let path = path.canonicalize().map_err(|error| cannot("read", error))?;
+        let lock = File::create(path.join(LOCK)).map_err(|error| cannot("write to", error))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!(
-                "the data folder {} is in use by another tandem; stop it, or choose another folder with --data",
-                path.display()
-            ),
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock the data folder {}", path.display()));
+            Err(TryLockError::WouldBlock) => {
+                return Err(Obstacle::new(
+                    format!("the data folder {} is in use by another tandem", path.display()),
+                    "Stop it, or choose another folder:  cargo run -- --data DIR",
+                ));
             }
+            Err(TryLockError::Error(error)) => return Err(cannot("lock", error)),
         }
         if reset {
             for file in [ORDERS, INVOICES] {
                 for suffix in ["", "-wal", "-shm"] {
-                    let file = path.join(format!("{file}{suffix}"));
-                    if file.exists() {
-                        fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
-                    }
+                    remove(&path.join(format!("{file}{suffix}")))?;
                 }
             }
         }
@@ -59,11 +70,70 @@ impl DataFolder {
     }
 
     pub(crate) fn orders_url(&self) -> DatabaseUrl {
-        DatabaseUrl::sqlite(&self.path.join(ORDERS))
+        self.url(ORDERS)
     }
 
     pub(crate) fn invoices_url(&self) -> DatabaseUrl {
-        DatabaseUrl::sqlite(&self.path.join(INVOICES))
+        self.url(INVOICES)
+    }
+
+    /// Creates the databases that are missing and brings both to the schema of this build.
+    ///
+    /// # Errors
+    /// An [`Obstacle`]: a file is no database of ours, or a newer version has made it. Then neither was changed.
+    pub(crate) async fn migrate(&self) -> Result<(), Obstacle> {
+        let databases = [(ORDERS, Schema::Orders), (INVOICES, Schema::Invoices)];
+        for (file, schema) in databases {
+            if self.path.join(file).exists() {
+                self.refuse_newer(file, schema).await?;
+            }
+        }
+        for (file, schema) in databases {
+            let db =
+                outbox::connect(&self.url(file), "tandem").await.map_err(|error| self.cannot("open", file, error))?;
+            let migrated = migration::up(&db, schema).await;
+            migrated.and(db.close().await).map_err(|error| self.cannot("migrate", file, error))?;
+        }
+        Ok(())
+    }
+
+    /// A database that a newer version has migrated is not ours to work on: it may mean other things by its columns.
+    async fn refuse_newer(&self, file: &str, schema: Schema) -> Result<(), Obstacle> {
+        let db = outbox::connect(&self.url(file), "tandem").await.map_err(|error| self.cannot("open", file, error))?;
+        let unknown = migration::unknown(&db, schema).await;
+        let closed = db.close().await;
+        let unknown = unknown.and_then(|unknown| closed.map(|()| unknown));
+        let unknown = unknown.map_err(|error| self.cannot("read", file, error))?;
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        Err(Obstacle::new(
+            format!(
+                "the database {} was made by a newer version: this one, {}, does not know its {}",
+                self.path.join(file).display(),
+                env!("CARGO_PKG_VERSION"),
+                unknown.join(", "),
+            ),
+            format!("Start the newer one.\n{OR_ELSE}"),
+        ))
+    }
+
+    fn url(&self, file: &str) -> DatabaseUrl {
+        DatabaseUrl::sqlite(&self.path.join(file))
+    }
+
+    fn cannot(&self, what: &str, file: &str, error: impl fmt::Display) -> Obstacle {
+        Obstacle::new(format!("cannot {what} the database {}: {error}", self.path.join(file).display()), OR_ELSE)
+    }
+}
+
+fn remove(file: &Path) -> Result<(), Obstacle> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Obstacle::new(
+            format!("cannot remove {}: {error}", file.display()),
+            "Choose another folder:  cargo run -- --data DIR",
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -8,22 +8,28 @@ mod banner;
 pub mod browser;
 mod config;
 mod data;
+pub mod demo;
 mod gateway;
 mod metrics;
+mod obstacle;
+mod port_owner;
+mod ports;
 mod samples;
+mod steps;
 
-use std::{sync::Arc, time::Instant};
+use std::{io::Write, sync::Arc, time::Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use chassis::{
-    listen::{Listen, ListenError, Listener},
+    listen::{Listen, Listener},
     service::RunningService,
 };
 use messaging::{EventBus, in_process::InProcessBus};
 
-pub use config::Config;
+pub use config::{Command, CommandLine, Config, style};
+pub use steps::Style;
 
-use crate::data::DataFolder;
+use crate::{data::DataFolder, ports::Ports, steps::Steps};
 
 /// The running system. Dropping it leaves it running; [`Tandem::stop`] ends it.
 pub struct Tandem {
@@ -33,6 +39,7 @@ pub struct Tandem {
     gateway: RunningService,
     metrics: RunningService,
     bus: Arc<dyn EventBus>,
+    steps: Steps,
     banner: String,
     // Held as long as the databases are open: they may have one process only.
     _data: DataFolder,
@@ -47,13 +54,7 @@ pub async fn start(config: Config) -> Result<Tandem> {
     let ports = Ports::bind(&config)?;
     let data = DataFolder::open(&config.data, config.reset)?;
 
-    for (url, schema) in
-        [(data.orders_url(), migration::Schema::Orders), (data.invoices_url(), migration::Schema::Invoices)]
-    {
-        let db = outbox::connect(&url, "tandem").await.with_context(|| format!("cannot open {url}"))?;
-        migration::up(&db, schema).await.with_context(|| format!("cannot migrate {url}"))?;
-        db.close().await?;
-    }
+    data.migrate().await?;
     let bus: Arc<dyn EventBus> = Arc::new(InProcessBus::new());
     let mut orders = orders::Config::embedded(on(ports.orders), &data.orders_url());
     orders.default_customer_id = config.default_customer_id.clone();
@@ -66,7 +67,10 @@ pub async fn start(config: Config) -> Result<Tandem> {
     let gateway = gateway::start(ports.gateway, &orders, &invoices, &bff);
     let metrics = metrics::start(ports.metrics);
 
+    // The BFF looks first whether the services are those it knows; until then it calls itself unready.
+    samples::await_ready(gateway.url()).await?;
     let samples = if data.is_new() && !config.no_seed { samples::create(gateway.url()).await? } else { 0 };
+    let steps = Steps::of(&*bus);
     let banner = banner::text(&banner::Facts {
         gateway: gateway.url(),
         orders: orders.url(),
@@ -77,13 +81,19 @@ pub async fn start(config: Config) -> Result<Tandem> {
         samples,
         took: began.elapsed(),
     });
-    Ok(Tandem { orders, invoices, bff, gateway, metrics, bus, banner, _data: data })
+    Ok(Tandem { orders, invoices, bff, gateway, metrics, bus, steps, banner, _data: data })
 }
 
 impl Tandem {
     /// What to tell the user.
     pub fn banner(&self) -> &str {
         &self.banner
+    }
+
+    /// Tells each step of each order from now on, in a line on `out`. For as long as nobody takes the lines, new ones are
+    /// left out: nothing waits for them.
+    pub fn tell_steps(&mut self, out: impl Write + Send + 'static, style: Style) {
+        self.steps.tell(out, style);
     }
 
     /// The base URL of everything, as Kong would serve it.
@@ -101,54 +111,11 @@ impl Tandem {
             self.invoices.stop(),
             self.metrics.stop(),
         );
+        self.steps.stop().await;
         self.bus.close().await;
-    }
-}
-
-/// All sockets of the system.
-struct Ports {
-    gateway: Listener,
-    orders: Listener,
-    invoices: Listener,
-    bff: Listener,
-    metrics: Listener,
-}
-
-impl Ports {
-    fn bind(config: &Config) -> Result<Self> {
-        let bind = |port| Listener::bind(&config.host, port);
-        let all = [config.port, config.orders_port, config.invoices_port, config.bff_port, config.metrics_port];
-        let (bound, failed): (Vec<_>, Vec<_>) = all.map(bind).into_iter().partition(Result::is_ok);
-        let failed: Vec<ListenError> = failed.into_iter().filter_map(Result::err).collect();
-        if !failed.is_empty() {
-            bail!(explain(&failed));
-        }
-        let mut bound = bound.into_iter().filter_map(Result::ok);
-        let mut next = || bound.next().context("a listener is missing");
-        Ok(Self { gateway: next()?, orders: next()?, invoices: next()?, bff: next()?, metrics: next()? })
     }
 }
 
 fn on(listener: Listener) -> Listen {
     Listen { bound: Some(listener), ..Listen::anywhere() }
-}
-
-/// All that is in the way, in one message.
-fn explain(failed: &[ListenError]) -> String {
-    let lines: Vec<String> = failed.iter().map(ToString::to_string).collect();
-    // The hint belongs to ports; a bad address has its own.
-    let hint = match failed.first() {
-        Some(ListenError::BadHost(_)) => "",
-        _ => {
-            "\nStop what uses them, or choose other ports:  cargo run -- --port 8100 --orders-port 4333  (0: any free one)"
-        }
-    };
-    // Each line names an address, but a bad HOST would be said five times.
-    let mut unique = Vec::new();
-    for line in lines {
-        if !unique.contains(&line) {
-            unique.push(line);
-        }
-    }
-    format!("{}{hint}", unique.join("\n       "))
 }

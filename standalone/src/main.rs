@@ -1,32 +1,72 @@
 //! `tandem`: everything in one process, until Ctrl+C.
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::Parser;
-use standalone::Config;
+use standalone::{
+    Command, CommandLine, Config,
+    demo::{self, Pace, Told},
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    chassis::service::exit_code(run(Config::parse()).await)
+    let CommandLine { command, config } = CommandLine::parse();
+    chassis::service::exit_code(match command {
+        None => serve(config, None).await,
+        Some(Command::Demo { pace, url: None, config }) => serve(*config, Some(pace)).await,
+        Some(Command::Demo { pace, url: Some(url), .. }) => {
+            tokio::select! {
+                ended = demo::run(&url, pace, Told::Lines(standalone::style())) => ended,
+                () = chassis::service::termination() => Ok(()),
+            }
+        }
+    })
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, demo: Option<Pace>) -> anyhow::Result<()> {
     // The banner is what a first start should show; RUST_LOG=info shows the rest.
     let telemetry = chassis::telemetry::init_with_logs("tandem", &config.telemetry, "warn")?;
     // Listening for signals before the start: Ctrl+C during the samples stops cleanly, too.
     let termination = tokio::spawn(chassis::service::termination());
-    let open = config.open;
-    let tandem = standalone::start(config).await?;
-    {
-        // Nobody may be reading; that is no reason not to serve.
-        let mut out = std::io::stdout().lock();
-        let _ = write!(out, "{}", tandem.banner()).and_then(|()| out.flush());
+    let (open, quiet) = (config.open, config.quiet);
+    let mut tandem = standalone::start(config).await?;
+    print(tandem.banner());
+    if !quiet {
+        tandem.tell_steps(io::stdout(), standalone::style());
     }
+    let customers = match demo {
+        Some(pace) => Some(tokio::spawn(demonstrate(tandem.url().parse()?, pace))),
+        None => None,
+    };
     if open {
         standalone::browser::open(&format!("{}/console", tandem.url()));
     }
     termination.await?;
+    // Customers leave before the shop closes.
+    if let Some(customers) = customers {
+        customers.abort();
+        let _ = customers.await;
+    }
     chassis::service::unless_signalled_again(tandem.stop()).await;
     telemetry.shutdown().await;
     Ok(())
+}
+
+async fn demonstrate(url: reqwest::Url, pace: Pace) {
+    let Pace { rate, orders } = pace;
+    print(&format!("Demo: about {rate} orders a minute, {orders} in all. Watch them at {url}console.\n\n"));
+    let end = match demo::run(&url, pace, Told::Trouble).await {
+        Ok(()) => format!("demo: these were all {orders} orders; --orders asks for more\n"),
+        Err(error) => format!("demo: {error:#}\n"),
+    };
+    let _ = io::stderr().write_all(end.as_bytes());
+}
+
+/// Nobody may be reading; that is no reason not to serve.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

@@ -49,6 +49,19 @@ pub(crate) async fn create(url: &str) -> Result<usize> {
     Ok(SAMPLES.len())
 }
 
+/// Waits until everything behind the gateway at `url` is ready.
+pub(crate) async fn await_ready(url: &str) -> Result<()> {
+    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+    let deadline = Instant::now() + 3 * PATIENCE;
+    for path in ["/orders/readyz", "/invoices/readyz", "/readyz"] {
+        while !http.get(format!("{url}{path}")).send().await?.status().is_success() {
+            ensure!(Instant::now() < deadline, "{url}{path} was not ready within {:?}", 3 * PATIENCE);
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+    Ok(())
+}
+
 /// Waits until the order has a status.
 async fn await_order(http: &reqwest::Client, url: &str, order: &str, status: &str) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;

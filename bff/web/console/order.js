@@ -86,6 +86,13 @@ const STEPS = {
   ORDER_CANCELED: 'Order canceled',
 };
 
+/** Whether a timeline has got as far as what is known of its order. */
+export function tells(events, { status, invoice }) {
+  const known = [`ORDER_${status === 'PENDING' ? 'CREATED' : status}`];
+  if (invoice && invoice !== UNAVAILABLE) known.push(`INVOICE_${invoice.status}`);
+  return known.every((type) => events.some((event) => event.type === type));
+}
+
 /** A step of the timeline; one that this page does not know yet by its own name. */
 export const stepText = (type) => STEPS[type] ?? capitalized(type.replaceAll('_', ' '));
 

@@ -9,6 +9,10 @@ import * as say from './order.js';
 
 const COLUMNS = 8;
 
+/** How long until a timeline that is not complete is read again, in milliseconds; each time twice as long. */
+const SOON = 300;
+const LATER = 5000;
+
 /** A row of the table. `actions` are what its buttons do: `pay(order)` and `cancel(order)`. */
 export class Row {
   #order;
@@ -16,6 +20,7 @@ export class Row {
   #traceUrl;
   #cells;
   #details = null;
+  #reading = 0;
 
   constructor(order, actions, traceUrl) {
     this.#actions = actions;
@@ -85,6 +90,7 @@ export class Row {
     const cells = this.#cells;
     const [number, state] = say.invoiceText(order);
     const steps = say.flow(order);
+    const before = `${main.dataset.status} ${main.dataset.invoice}`;
     main.dataset.status = order.status;
     main.dataset.invoice = state;
     setText(cells.status, say.statusText(order));
@@ -95,8 +101,8 @@ export class Row {
       cells.steps.replaceChildren(
         ...steps.map((step) => element('span', { class: 'step', 'data-state': step.state }, step.label)),
       );
-      if (this.#details) this.#fill();
     }
+    if (this.#details && before !== `${order.status} ${state}`) this.#fill();
     this.#offer(cells.pay, say.canPay(order));
     this.#offer(cells.cancel, say.canCancel(order));
   }
@@ -156,20 +162,37 @@ export class Row {
     this.main.classList.toggle('open', Boolean(this.#details));
   }
 
-  /** Reads the timeline and shows it; what was there stays until it has come. */
-  async #fill() {
+  /**
+   * Reads the timeline and shows it; what was there stays until it has come. It is read again when it cannot be had, and
+   * when it does not tell yet what the row does: the news of an invoice is here before the order has written it down.
+   */
+  async #fill(wait = SOON) {
     const details = this.#details;
-    const steps = timeline(this.#order.id).then(
-      (events) => this.#timeline(events),
-      (error) => element('p', { class: 'error' }, `The timeline cannot be read: ${error.message}`),
-    );
+    const reading = ++this.#reading;
     if (!details.hasChildNodes()) this.#put(details, element('p', { class: 'muted' }, 'Loading the timeline…'));
-    this.#put(details, await steps);
+    let complete = false;
+    let steps;
+    try {
+      const events = await timeline(this.#order.id);
+      complete = say.tells(events, this.#order);
+      steps = this.#timeline(events);
+    } catch (error) {
+      steps = element('p', { class: 'error' }, `The timeline cannot be read: ${error.message} Trying again…`);
+    }
+    // Closed meanwhile, or read again since: a late answer must not replace a newer one.
+    if (details !== this.#details || reading !== this.#reading) return;
+    this.#put(details, steps);
+    if (complete) return;
+    setTimeout(() => {
+      if (details === this.#details && details.isConnected && reading === this.#reading) this.#fill(Math.min(wait * 2, LATER));
+    }, wait);
   }
 
   #put(details, steps) {
     const content = element('div', { class: 'columns' }, this.#facts(), steps);
-    details.replaceChildren(element('td', { role: 'cell', colspan: COLUMNS }, content));
+    const cell = element('td', { role: 'cell', colspan: COLUMNS }, content);
+    // Who is on a link of it stays there.
+    if (!details.firstElementChild?.isEqualNode(cell)) details.replaceChildren(cell);
   }
 
   #facts() {

@@ -13,6 +13,19 @@ const textOf = async (locator) => (await locator.innerText()).replaceAll('\u00a0
 const run = (page) => page.getByRole('button', { name: /Execute query/ }).click();
 const tab = (page, name) => page.getByRole('tab', { name, exact: true }).click();
 
+/** Replaces the variables, as somebody who pastes them. */
+async function variables(page, values) {
+  const editor = page.locator('.graphiql-editor-tool .view-lines').first();
+  await editor.click();
+  await page.keyboard.press('Control+A');
+  await page.keyboard.insertText(JSON.stringify(values));
+  // What the editor has closed by itself.
+  await page.keyboard.press('Control+Shift+End');
+  await page.keyboard.press('Delete');
+  // The editor wraps long lines.
+  await until(async () => (await textOf(editor)).replaceAll(/\s/g, '') === JSON.stringify(values));
+}
+
 async function open(options) {
   const opened = await world.open('/playground', options);
   await opened.page.locator('.query-editor .view-lines, .graphiql-query-editor .view-lines').first().waitFor();
@@ -40,6 +53,34 @@ test('the examples run as they are, in their order, and the subscription receive
     await world.order();
     return (await textOf(result(page))).includes('"orderUpdated"');
   });
+  await close();
+});
+
+test('the examples of paying and canceling run with the id of an order, which follows', async () => {
+  const id = await world.order();
+  const { order } = await world.ask('query ($id: ID!) { order(id: $id) { invoice { id } } }', { id });
+  const { page, close } = await open();
+
+  await tab(page, 'PayInvoice');
+  await variables(page, { id: order.invoice.id });
+  await run(page);
+  await shows(page, '"status": "PAID"');
+  const state = async () => {
+    const { order: now } = await world.ask('query ($id: ID!) { order(id: $id) { status invoice { status } } }', { id });
+    return `${now.status} ${now.invoice.status}`;
+  };
+  await until(async () => (await state()) === 'PAID PAID');
+
+  await tab(page, 'CancelOrder');
+  await variables(page, { id });
+  await run(page);
+  await shows(page, '"status": "CANCELED"');
+  await until(async () => (await state()) === 'CANCELED REFUNDED');
+
+  // Without an id they say what is missing, as an answer and not as a failure of the page.
+  await variables(page, { id: '' });
+  await run(page);
+  await shows(page, '"ORDER_NOT_FOUND"');
   await close();
 });
 

@@ -1,4 +1,4 @@
-// A running `tandem` and a browser in front of it.
+// A browser in front of a system, and for most tests that system: a running `tandem`.
 //
 // Every page is watched: a message in the console, an error, a violation of the policy or a request to another host
 // fails the test that opened it.
@@ -20,49 +20,22 @@ const BROWSER = process.env.CHROMIUM ?? '/usr/bin/chromium';
 /** How long something may take that happens at once on an idle machine, in milliseconds. */
 export const PATIENCE = 60_000;
 
-export class World {
-  /** Starts the program on free ports, in a folder of its own, and a browser. */
-  static async start() {
-    const world = new World();
-    world.data = await mkdtemp(join(tmpdir(), 'tandem-pages-'));
-    try {
-      world.url = await world.#startProgram();
-      // Inside containers the kernel refuses what the sandbox is made of.
-      world.browser = await chromium.launch({ executablePath: BROWSER, args: ['--no-sandbox'] });
-    } catch (error) {
-      await world.stop();
-      throw error;
-    }
-    return world;
+/** A browser that visits the system at a URL, and a client of its API. */
+export class Visitor {
+  static async start(url) {
+    const visitor = new this();
+    visitor.url = url;
+    await visitor.launch();
+    return visitor;
   }
 
-  #startProgram() {
-    const free = ['--port', '--orders-port', '--invoices-port', '--bff-port', '--metrics-port'].flatMap((port) => [port, '0']);
-    const traces = ['--trace-url-template', 'http://traces.example/{traceId}'];
-    this.program = spawn(PROGRAM, [...free, ...traces, '--no-seed', '--data', this.data], {
-      env: { PATH: process.env.PATH },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    return new Promise((resolve, reject) => {
-      let banner = '';
-      this.program.stdout.on('data', (text) => {
-        banner += text;
-        const found = /Console\s+(http\S+)\/console/.exec(banner);
-        if (found && banner.includes('Ready in')) resolve(found[1]);
-      });
-      this.program.on('error', reject);
-      this.program.on('exit', (code) => reject(new Error(`tandem ended with ${code}`)));
-    });
+  async launch() {
+    // Inside containers the kernel refuses what the sandbox is made of, and /dev/shm is small.
+    this.browser = await chromium.launch({ executablePath: BROWSER, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
   }
 
   async stop() {
     await this.browser?.close();
-    if (this.program?.exitCode === null) {
-      const ended = new Promise((resolve) => this.program.once('exit', resolve));
-      this.program.kill('SIGTERM');
-      await ended;
-    }
-    await rm(this.data, { recursive: true, force: true });
   }
 
   /** A page at `path` in a context of its own, and what went wrong in it. */
@@ -117,6 +90,59 @@ export class World {
     return id;
   }
 }
+
+/** A running `tandem` on free ports, in a folder of its own, and its visitor. */
+export class World extends Visitor {
+  static async start(...options) {
+    const world = new World();
+    world.data = await mkdtemp(join(tmpdir(), 'tandem-pages-'));
+    try {
+      world.url = await world.#startProgram(options);
+      await world.launch();
+    } catch (error) {
+      await world.stop();
+      throw error;
+    }
+    return world;
+  }
+
+  #startProgram(options) {
+    const free = ['--port', '--orders-port', '--invoices-port', '--bff-port', '--metrics-port'].flatMap((port) => [port, '0']);
+    const traces = ['--trace-url-template', 'http://traces.example/{traceId}'];
+    this.program = spawn(PROGRAM, [...free, ...traces, '--no-seed', '--quiet', '--data', this.data, ...options], {
+      env: { PATH: process.env.PATH },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    return new Promise((resolve, reject) => {
+      let banner = '';
+      this.program.stdout.on('data', (text) => {
+        banner += text;
+        const found = /Console\s+(http\S+)\/console/.exec(banner);
+        if (found && banner.includes('Ready in')) resolve(found[1]);
+      });
+      this.program.on('error', reject);
+      this.program.on('exit', (code) => reject(new Error(`tandem ended with ${code}`)));
+    });
+  }
+
+  async stop() {
+    await super.stop();
+    if (this.program?.exitCode === null) {
+      const ended = new Promise((resolve) => this.program.once('exit', resolve));
+      this.program.kill('SIGTERM');
+      await ended;
+    }
+    await rm(this.data, { recursive: true, force: true });
+  }
+}
+
+// --- The console's rows ------------------------------------------------------------------------------------------
+
+export const row = (page, id) => page.locator(`tr.order[data-id="${id}"]`);
+export const shows = (locator, text) => locator.filter({ hasText: text }).waitFor();
+export const idOf = (locator) => locator.getAttribute('data-id');
+
+// --- Waiting and cutting -----------------------------------------------------------------------------------------
 
 /** Asks until the answer is true. */
 export async function until(condition) {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod demo;
+mod first_run;
 mod journeys;
 mod least_privilege;
 mod live;

@@ -10,29 +10,31 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use testkit::{PATIENCE, eventually, otlp::OtlpReceiver};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
     net::TcpListener,
-    process::{Child, Command},
+    process::{Child, ChildStdout, Command},
     time::timeout,
 };
 
-const ANY_PORTS: [&str; 10] =
+pub(crate) const ANY_PORTS: [&str; 10] =
     ["--port", "0", "--orders-port", "0", "--invoices-port", "0", "--bff-port", "0", "--metrics-port", "0"];
 
-fn tandem(folder: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn tandem(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
     command.current_dir(folder).args(arguments).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env_clear();
     command
 }
 
-struct Running {
-    child: Child,
-    banner: String,
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) banner: String,
+    /// What it says after the banner.
+    pub(crate) lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Running {
-    async fn start(mut command: Command) -> Self {
+    pub(crate) async fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut banner = String::new();
@@ -50,7 +52,7 @@ impl Running {
         })
         .await
         .unwrap();
-        Self { child, banner }
+        Self { child, banner, lines }
     }
 
     /// Every URL of the banner.
@@ -60,21 +62,25 @@ impl Running {
     }
 
     /// The address of the gateway.
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let graphql = self.urls().into_iter().find(|url| url.ends_with("/graphql")).unwrap();
         graphql.trim_end_matches("/graphql").to_owned()
     }
 
-    async fn stop(mut self, signal: &str) -> ExitStatus {
-        let pid = self.child.id().unwrap().to_string();
-        // The shell's own `kill`: a small system has no program of that name.
-        let sent = Command::new("sh").args(["-c", "kill \"$0\" \"$1\"", signal, &pid]).status().await.unwrap();
-        assert!(sent.success());
+    pub(crate) async fn stop(mut self, signal: &str) -> ExitStatus {
+        send(&self.child, signal).await;
         timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap()
     }
 }
 
-async fn orders(url: &str) -> usize {
+/// Sends a signal, e.g. `-INT`, by the shell's own `kill`: a small system has no program of that name.
+pub(crate) async fn send(child: &Child, signal: &str) {
+    let pid = child.id().unwrap().to_string();
+    let sent = Command::new("sh").args(["-c", "kill \"$0\" \"$1\"", signal, &pid]).status().await.unwrap();
+    assert!(sent.success());
+}
+
+pub(crate) async fn orders(url: &str) -> usize {
     let page: Value = Client::new().get(format!("{url}/orders?limit=100")).send().await.unwrap().json().await.unwrap();
     page["items"].as_array().unwrap().len()
 }
@@ -84,6 +90,9 @@ async fn every_url_of_the_banner_answers_and_the_samples_are_real() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(tandem(folder.path(), &ANY_PORTS)).await;
     let http = Client::new();
+    // Ready is what it says it is.
+    let ready = http.get(format!("{}/readyz", running.url())).send().await.unwrap().status();
+    assert_eq!(ready.as_u16(), 200);
     for url in running.urls() {
         // A GraphQL endpoint wants a query.
         let url = if url.ends_with("/graphql") { format!("{url}?query={{__typename}}") } else { url };
@@ -155,10 +164,19 @@ async fn all_busy_ports_are_named_in_one_message_and_nothing_is_created() {
     drop(others);
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
-    for address in [first, second] {
-        assert!(error.contains(&format!("cannot listen on {address}: another program is using the port")), "{error}");
-    }
-    assert!(error.starts_with("error: ") && error.contains("--port"), "{error}");
+    let us = match std::fs::read_to_string("/proc/self/comm") {
+        Ok(name) => format!(" ({}, pid {})", name.trim_end(), std::process::id()),
+        Err(_) => String::new(),
+    };
+    let expected = format!(
+        "error: cannot listen on {first}: another program is using the port{us}
+       cannot listen on {second}: another program is using the port{us}
+Stop them, or choose other ports:  cargo run -- --port {} --bff-port {}
+",
+        first.port().checked_add(100).unwrap_or(0),
+        second.port().checked_add(100).unwrap_or(0),
+    );
+    assert_eq!(error, expected);
     assert!(output.stdout.is_empty());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -170,9 +188,11 @@ async fn a_wrong_argument_is_named() {
         (vec!["--host", "example.org"], "HOST must be `localhost` or an IP address, not \"example.org\""),
         (vec!["--amount-limit", "0"], "must be a whole number from 1 to 2147483647"),
         (vec!["--prot", "1"], "--port"),
-        (vec!["--data", "/dev/null/x"], "choose another with --data"),
+        (vec!["--rate", "5"], "--rate"),
+        (vec!["demo", "--rate", "0"], "1..=600"),
     ] {
-        let arguments = [&ANY_PORTS[..], &arguments].concat();
+        let ports: &[&str] = if arguments[0] == "demo" { &[] } else { &ANY_PORTS };
+        let arguments = [ports, &arguments].concat();
         let output = tandem(folder.path(), &arguments).output().await.unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && error.contains(expected), "{arguments:?}: {error}");
