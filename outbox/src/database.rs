@@ -23,6 +23,8 @@ impl FromStr for DatabaseUrl {
         } else {
             Err(InvalidDatabaseUrl(match url.0.split_once("://") {
                 Some((scheme, _)) => format!("{scheme}://…"),
+                // Its beginning is missing, and the rest may have a password.
+                None if url.0.contains('@') => "a text without a scheme".to_owned(),
                 None => format!("{:?}", url.0),
             }))
         }

@@ -98,6 +98,7 @@ impl Drop for Landing {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use chassis::identity::Identity;
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -140,6 +141,19 @@ mod tests {
         assert!(flights.lock().flights.is_empty());
         service.open(1);
         assert_eq!(join(&QUERY).await, Ok(Bytes::from("2")), "what has landed is not shared");
+    }
+
+    #[tokio::test]
+    async fn the_same_query_of_two_callers_is_two_calls() {
+        let caller = |id: &str| Caller { identity: Identity::Customer(id.parse().unwrap()), token: None };
+        let (flights, service) = (Flights::default(), Service::shut());
+        let join = |caller: &Caller| flights.join(caller, &QUERY, || service.call());
+        let (ada, bob, nobody) = (join(&caller("ada")), join(&caller("bob")), join(&Caller::ANYONE));
+        let again = join(&caller("ada"));
+        service.open(3);
+        let (ada, bob, nobody, again) = tokio::join!(ada, bob, nobody, again);
+        let answer = |number: &'static str| Ok(Bytes::from(number));
+        assert_eq!((ada, bob, nobody, again), (answer("0"), answer("1"), answer("2"), answer("0")));
     }
 
     #[tokio::test]

@@ -38,17 +38,17 @@ pub(crate) fn rest() -> Vec<Rest> {
     let for_ada = || json!({ "amount": 100, "customerId": "ada" });
     vec![
         get("/orders/$order", ["404 ORDER_NOT_FOUND", "200 ada", "200 ada"]),
-        get("/orders", ["200 {bob}", "200 {ada}", "200 {ada bob}"]),
+        get("/orders?limit=100", ["200 {bob}", "200 {ada}", "200 {ada bob}"]),
         get("/orders?customerId=ada", ["403 FORBIDDEN ?customerId", "200 {ada}", "200 {ada}"]),
         get("/orders?customerId=nobody", ["403 FORBIDDEN ?customerId", "403 FORBIDDEN ?customerId", "200 {}"]),
-        get("/orders?status=pending", ["200 {bob}", "200 {ada}", "200 {ada bob}"]),
-        get("/orders?limit=100&cursor=$cursor", ["200 {}", "200 {ada}", "200 {ada}"]),
+        get("/orders?limit=100&status=pending", ["200 {bob}", "200 {ada}", "200 {ada bob}"]),
+        get("/orders?limit=100&cursor=$cursor", ["200 {bob}", "200 {ada}", "200 {ada bob}"]),
         post("/orders", Some(amount()), false, ["201 bob", "201 ada", "422 INVALID_INPUT /customerId"]),
         post("/orders", Some(for_ada()), false, ["403 FORBIDDEN /customerId", "201 ada", "201 ada"]),
         post("/orders", Some(amount()), true, ["201 bob", "201 ada replayed", "422 INVALID_INPUT /customerId"]),
         post("/orders/$order/cancel", None, false, ["404 ORDER_NOT_FOUND", "200 ada", "200 ada"]),
         get("/invoices/$invoice", ["404 INVOICE_NOT_FOUND", "200 ada", "200 ada"]),
-        get("/invoices", ["200 {bob}", "200 {ada}", "200 {ada bob}"]),
+        get("/invoices?limit=100", ["200 {bob}", "200 {ada}", "200 {ada bob}"]),
         get("/invoices?orderId=$order", ["200 {}", "200 {ada}", "200 {ada}"]),
         post("/invoices/$invoice/pay", None, false, ["404 INVOICE_NOT_FOUND", "200 ada", "200 ada"]),
     ]
@@ -68,7 +68,7 @@ pub(crate) fn graphql() -> Vec<Graphql> {
             r#"{ orders(filter: { customerId: "ada" }) { nodes { id } } }"#,
             ["null FORBIDDEN", "{ada}", "{ada}"],
         ),
-        of(ORDERS, r#"{ orders(first: 100, after: "$cursor") { nodes { id } } }"#, ["{}", "{ada}", "{ada}"]),
+        of(ORDERS, r#"{ orders(first: 100, after: "$cursor") { nodes { id } } }"#, ["{bob}", "{ada}", "{ada bob}"]),
         of(
             ORDERS,
             "mutation { createOrder(input: { amount: 100 }) { order { id } userErrors { code } } }",

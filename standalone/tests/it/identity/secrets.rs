@@ -153,7 +153,7 @@ async fn a_development_token_is_made_from_the_settings_or_refused_by_name() {
         (&["token", "--customer", "a", "--operator"], ("A", ""), "cannot be used with"),
         (&["token"], ("A", ""), "--customer"),
         (&PORTS, ("JWT_SECRET", "canary-short"), "JWT_SECRET must have at least 32 bytes, not 12"),
-        (&PORTS, ("JWT_LEEWAY_SECONDS", "301"), "JWT_LEEWAY_SECONDS"),
+        (&PORTS, ("JWT_LEEWAY_SECONDS", "301"), "--jwt-leeway-seconds <SECONDS>': 301 is not in 0..=300"),
         (&PORTS, ("JWT_JWKS_FILE", "/nowhere"), "JWT_SECRET and JWT_JWKS_FILE are set"),
         (&PORTS, ("JWT_AUDIENCE", ""), "JWT_AUDIENCE is empty"),
     ] {

@@ -35,6 +35,7 @@ impl Table {
 }
 
 /// What is filled into the texts of operations.
+#[derive(Clone)]
 struct Values {
     placed: Placed,
     cursor: String,
@@ -47,6 +48,15 @@ impl Values {
             .replace("$invoice", &self.placed.invoice)
             .replace("$cursor", &self.cursor)
             .replace("$key", &self.key)
+    }
+
+    /// The same for one operation: what is canceled cannot be paid, so whoever may pay gets an order for it.
+    async fn of_operation(&self, system: &System, credential: Credential, text: &str) -> Self {
+        let pays = text.contains("/pay") || text.contains("payInvoice");
+        match pays && credential != Credential::OtherCustomer {
+            true => Self { placed: system.place("ada").await, ..self.clone() },
+            false => self.clone(),
+        }
     }
 
     /// The same question about nothing.
@@ -155,6 +165,7 @@ async fn over_http_everybody_is_answered_what_they_may_see_and_nothing_else() {
             _ => Values { placed: system.place("ada").await, ..self::values(&system).await },
         };
         for operation in &rest {
+            let values = values.of_operation(&system, credential, operation.path).await;
             let response = operation.ask(&system, &values, token.as_deref()).await;
             let found = Owners::of(&system).await.rest(response).await;
             table.check(
@@ -166,17 +177,8 @@ async fn over_http_everybody_is_answered_what_they_may_see_and_nothing_else() {
         }
         for operation in &graphql {
             for schema in operation.schemas {
-                // Paid and canceled above.
-                let values = match credential {
-                    Credential::OtherCustomer => &values,
-                    _ if operation.document.contains("payInvoice") => &self::Values {
-                        placed: system.place("ada").await,
-                        cursor: values.cursor.clone(),
-                        key: values.key.clone(),
-                    },
-                    _ => &values,
-                };
-                let response = operation.ask(&system, *schema, values, token.as_deref()).await;
+                let values = values.of_operation(&system, credential, operation.document).await;
+                let response = operation.ask(&system, *schema, &values, token.as_deref()).await;
                 assert_eq!(response.status(), 200);
                 let answer: Value = response.json().await.unwrap();
                 let found = Owners::of(&system).await.graphql(&answer);
@@ -297,15 +299,7 @@ async fn over_a_websocket_everybody_is_answered_what_they_may_see_and_nothing_el
             };
             // What is paid or canceled by one is so for the next: the subscription comes first.
             for operation in documents().iter().rev() {
-                let values = match operation.document.contains("payInvoice") && credential != Credential::OtherCustomer
-                {
-                    true => &Values {
-                        placed: system.place("ada").await,
-                        cursor: values.cursor.clone(),
-                        key: values.key.clone(),
-                    },
-                    false => &values,
-                };
+                let values = values.of_operation(&system, credential, operation.document).await;
                 let id = Uuid::now_v7().to_string();
                 socket.subscribe(&id, &values.fill(operation.document)).await;
                 let answer = loop {
@@ -363,14 +357,7 @@ async fn over_event_streams_everybody_is_answered_what_they_may_see_and_nothing_
             if credential == Credential::OtherCustomer { system.ada.clone() } else { system.place("ada").await };
         let values = Values { placed: fresh, ..values(&system).await };
         for operation in documents().iter().rev() {
-            let values = match operation.document.contains("payInvoice") && credential != Credential::OtherCustomer {
-                true => &Values {
-                    placed: system.place("ada").await,
-                    cursor: values.cursor.clone(),
-                    key: values.key.clone(),
-                },
-                false => &values,
-            };
+            let values = values.of_operation(&system, credential, operation.document).await;
             let body = json!({ "query": values.fill(operation.document) });
             let mut stream = EventStream::try_of(url, &body, token.as_deref()).await.unwrap();
             let answer = stream.answer().await;
