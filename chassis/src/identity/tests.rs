@@ -275,7 +275,7 @@ fn a_key_that_will_not_do_is_refused_with_what_would() {
         (json!({ "keys": [secret] }).to_string(), "key 1 must be an RSA key"),
         (json!({ "keys": [p384.jwk(Some("a"))] }).to_string(), "key 1 must be an RSA key"),
         (json!({ "keys": [owned] }).to_string(), "key 1 is a private key"),
-        (json!({ "keys": [without(ec.jwk(Some("a")), "x")] }).to_string(), "key 1 is none"),
+        (json!({ "keys": [without(ec.jwk(Some("a")), "x")] }).to_string(), "key 1 must be an RSA key"),
         (json!({ "keys": [named(rsa.jwk(Some("a")), "PS256")] }).to_string(), "key 1 says alg PS256"),
         (json!({ "keys": [named(rsa.jwk(Some("a")), "HS256")] }).to_string(), "key 1 says alg HS256"),
         (json!({ "keys": [rsa.jwk(Some("a")), ec.jwk(None)] }).to_string(), "key 2 has no kid"),

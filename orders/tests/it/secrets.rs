@@ -61,10 +61,10 @@ async fn no_password_is_in_the_log_of_a_process_that_cannot_connect() {
         let mut child = orders(&database, &broker).spawn().unwrap();
         let mut log = child.stderr.take().unwrap();
         let (mut said, mut part) = (Vec::new(), vec![0; 65_536]);
-        // Until it has said that the broker, and the database for its relay, cannot be had.
+        // Until it has said that the broker, and the database, cannot be had.
         let both = |said: &[u8]| {
             let said = String::from_utf8_lossy(said);
-            ["messaging", "outbox"]
+            ["messaging::", "orders::housekeeping"]
                 .iter()
                 .all(|who| said.lines().any(|line| line.contains("WARN") && line.contains(who)))
         };
