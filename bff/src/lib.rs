@@ -45,6 +45,7 @@ use transport::Transports;
 /// # Errors
 /// When the address cannot be had, or the trusted documents cannot be read; the error names which.
 pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<RunningService> {
+    let authenticator = config.identity.authenticator()?;
     let api = config.api;
     let guard = Guard::new(api.limits);
     let documents = match &api.trusted_documents {
@@ -68,7 +69,7 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     let timeout = api.request_timeout;
     let (live, listening) = Live::start(&bus, Arc::clone(&subgraphs), timeout, api.live.gauges.clone());
     let entry = Entry::new(schema::api(), subgraphs, live, documents, guard, timeout);
-    let transports = Transports::new(entry.clone(), api.live, api.origins);
+    let transports = Transports::new(entry.clone(), authenticator, api.live, api.origins);
     let routes = transports.routes(graphql::endpoint(entry)).merge(health::routes(Arc::clone(&readiness)));
     let routes = routes.merge(pages::routes(&api.pages));
     let ending = transports.clone();

@@ -94,10 +94,16 @@ pub fn init_with_logs(service: &'static str, config: &TelemetryConfig, default_f
     tracing_subscriber::registry()
         .with(provider.as_ref().map(otel_layer))
         // Spans pass whatever the level: they are where the log lines get their trace ids from.
-        .with(log_layer(config.log_format).with_filter(ours_as_spans().or(filter)))
+        .with(log_layer(config.log_format).with_filter(ours_as_spans().or(filter).and(not_the_wire())))
         .try_init()
         .context("telemetry was set up twice")?;
     Ok(Telemetry { provider })
+}
+
+/// Leaves out what nobody may ask for: at `trace`, the WebSocket library shows each message as it came, and the first one
+/// holds the client's token.
+fn not_the_wire<S>() -> impl Filter<S> {
+    filter_fn(|metadata| *metadata.level() != Level::TRACE || !metadata.target().starts_with("tungstenite"))
 }
 
 /// The layer that turns our spans into OpenTelemetry's. Its filter is its own: silencing the logs must not silence

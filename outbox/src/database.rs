@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, str::FromStr, time::Duration};
 
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
 
 /// `postgres://…` or `sqlite://…`. Its `Debug` and `Display` show no password.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ impl FromStr for DatabaseUrl {
         } else {
             Err(InvalidDatabaseUrl(match url.0.split_once("://") {
                 Some((scheme, _)) => format!("{scheme}://…"),
+                // Its beginning is missing, and the rest may have a password.
+                None if url.0.contains('@') => "a text without a scheme".to_owned(),
                 None => format!("{:?}", url.0),
             }))
         }
@@ -106,7 +108,15 @@ pub async fn connect(url: &DatabaseUrl, application: &'static str) -> Result<Dat
                 .pragma("synchronous", "FULL")
         });
     }
-    Database::connect(options).await
+    Database::connect(options).await.map_err(|error| without_url(error, url))
+}
+
+/// The driver repeats a URL that it cannot read, password included.
+fn without_url(error: DbErr, url: &DatabaseUrl) -> DbErr {
+    if error.to_string().contains(url.as_str()) {
+        return DbErr::Conn(RuntimeErr::Internal("the URL cannot be read".to_owned()));
+    }
+    error
 }
 
 #[cfg(test)]

@@ -49,8 +49,9 @@ impl DbFailure {
         if code.len() == 5 {
             return match code {
                 "40001" | "40P01" | "55P03" => Self::Contended,
-                // A standby that was promoted or demoted under us.
-                "25006" => Self::Unavailable,
+                // A standby that was promoted or demoted under us; a transaction that stood still for too long, on a
+                // machine that did, so that the server has ended the session.
+                "25006" | "25P03" | "25P04" => Self::Unavailable,
                 // Connection exceptions, insufficient resources, operator intervention, system errors.
                 _ if ["08", "53", "57", "58"].contains(&&code[..2]) => Self::Unavailable,
                 // Plans of before a migration, authorization, names of databases and schemas, names and types.
@@ -92,6 +93,8 @@ mod tests {
             ("57P01", DbFailure::Unavailable),
             ("53300", DbFailure::Unavailable),
             ("25006", DbFailure::Unavailable),
+            ("25P03", DbFailure::Unavailable),
+            ("25P04", DbFailure::Unavailable),
             ("23505", DbFailure::Fault),
             ("22003", DbFailure::Fault),
             ("42P01", DbFailure::Mismatch),

@@ -5,14 +5,15 @@ use std::{
     path::PathBuf,
 };
 
-use chassis::telemetry::TelemetryConfig;
+use chassis::{identity::IdentityConfig, telemetry::TelemetryConfig};
 use clap::Parser;
 use contracts::CustomerId;
 use invoices::invoice::AmountLimit;
 
 use reqwest::Url;
+use secrecy::SecretString;
 
-use crate::{demo::Pace, steps::Style};
+use crate::{demo::Pace, steps::Style, token::Token};
 
 /// Orders and invoices behind one GraphQL API, everything in one process: SQLite, in-process bus, no Docker.
 #[derive(Debug, Parser)]
@@ -48,9 +49,23 @@ pub enum Command {
         #[arg(long, value_name = "URL")]
         url: Option<Url>,
 
+        /// With --url: an operator's token, where the system asks for one.
+        #[arg(long, env = "TANDEM_TOKEN", hide_env_values = true, value_name = "TOKEN", requires = "url")]
+        token: Option<SecretString>,
+
         /// The settings of the system that is started.
         #[command(flatten)]
         config: Box<Config>,
+    },
+    /// Print a development token, signed with JWT_SECRET, for the header: Authorization: Bearer <token>.
+    Token {
+        /// Whose token, and for how long.
+        #[command(flatten)]
+        token: Token,
+
+        /// What to sign it with.
+        #[command(flatten)]
+        identity: Box<IdentityConfig>,
     },
 }
 
@@ -107,6 +122,10 @@ pub struct Config {
         allow_negative_numbers = true
     )]
     pub amount_limit: AmountLimit,
+
+    /// Who is let in.
+    #[command(flatten)]
+    pub identity: IdentityConfig,
 
     /// What holds for requests to the API, as with the BFF as a process of its own.
     #[command(flatten)]

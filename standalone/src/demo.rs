@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use contracts::now;
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 use reqwest::Url;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::sleep};
 use uuid::Uuid;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     obstacle::Obstacle,
     steps::{Line, Style, Tone},
+    token,
 };
 
 /// How many orders, and how fast.
@@ -76,12 +78,12 @@ pub enum Told {
     Trouble,
 }
 
-/// Places the orders and follows each to its end.
+/// Places the orders and follows each to its end. `token` is for a system that asks for one.
 ///
 /// # Errors
 /// When nobody answers at `api`, the base URL of a gateway or a bff, from the beginning. What fails later is tried again.
-pub async fn run(api: &Url, pace: Pace, told: Told) -> Result<()> {
-    let shop = Arc::new(Shop::new(api, told)?);
+pub async fn run(api: &Url, pace: Pace, token: Option<&SecretString>, told: Told) -> Result<()> {
+    let shop = Arc::new(Shop::new(api, token, told)?);
     shop.ask(&Trace::new(), "{ __typename }", Value::Null).await.map_err(|error| {
         Obstacle::new(
             format!("the API does not answer at {}: {}", shop.graphql, error.root_cause()),
@@ -133,8 +135,8 @@ struct Shop {
 }
 
 impl Shop {
-    fn new(api: &Url, told: Told) -> Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+    fn new(api: &Url, token: Option<&SecretString>, told: Told) -> Result<Self> {
+        let http = token::client(token, PATIENCE)?;
         let graphql = format!("{}/graphql", api.as_str().trim_end_matches('/')).parse()?;
         Ok(Self { http, graphql, told })
     }

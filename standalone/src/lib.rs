@@ -16,11 +16,13 @@ mod port_owner;
 mod ports;
 mod samples;
 mod steps;
+mod token;
 
 use std::{io::Write, sync::Arc, time::Instant};
 
 use anyhow::Result;
 use chassis::{
+    identity::IdentityConfig,
     listen::{Listen, Listener},
     service::RunningService,
 };
@@ -28,6 +30,7 @@ use messaging::{EventBus, in_process::InProcessBus};
 
 pub use config::{Command, CommandLine, Config, style};
 pub use steps::Style;
+pub use token::{Token, for_ourselves as token_for_ourselves};
 
 use crate::{data::DataFolder, ports::Ports, steps::Steps};
 
@@ -51,17 +54,22 @@ pub struct Tandem {
 /// One message that names everything that is in the way, e.g. every port that is taken.
 pub async fn start(config: Config) -> Result<Tandem> {
     let began = Instant::now();
+    let authenticator = config.identity.authenticator()?;
+    let identity = IdentityConfig::shared(authenticator.clone());
     let ports = Ports::bind(&config)?;
     let data = DataFolder::open(&config.data, config.reset)?;
 
     data.migrate().await?;
     let bus: Arc<dyn EventBus> = Arc::new(InProcessBus::new());
     let mut orders = orders::Config::embedded(on(ports.orders), &data.orders_url());
+    orders.identity = identity.clone();
     orders.default_customer_id = config.default_customer_id.clone();
     let orders = orders::start(orders, Arc::clone(&bus)).await?;
-    let invoices = invoices::Config::embedded(on(ports.invoices), &data.invoices_url(), config.amount_limit);
+    let mut invoices = invoices::Config::embedded(on(ports.invoices), &data.invoices_url(), config.amount_limit);
+    invoices.identity = identity.clone();
     let invoices = invoices::start(invoices, Arc::clone(&bus)).await?;
     let mut bff = bff::Config::new(on(ports.bff), orders.url().parse()?, invoices.url().parse()?);
+    bff.identity = identity;
     bff.api = config.api.clone();
     let bff = bff::start(bff, Arc::clone(&bus)).await?;
     let gateway = gateway::start(ports.gateway, &orders, &invoices, &bff);
@@ -69,7 +77,13 @@ pub async fn start(config: Config) -> Result<Tandem> {
 
     // The BFF looks first whether the services are those it knows; until then it calls itself unready.
     samples::await_ready(gateway.url()).await?;
-    let samples = if data.is_new() && !config.no_seed { samples::create(gateway.url()).await? } else { 0 };
+    // Where tokens are asked for, the samples need one: without a secret to sign it with there are none.
+    let token = token::for_ourselves(&config.identity);
+    let may_seed = authenticator.is_open() || token.is_some();
+    let samples = match data.is_new() && !config.no_seed && may_seed {
+        true => samples::create(gateway.url(), token.as_ref()).await?,
+        false => 0,
+    };
     let steps = Steps::of(&*bus);
     let banner = banner::text(&banner::Facts {
         gateway: gateway.url(),

@@ -5,9 +5,11 @@ use std::{
     process::ExitCode,
 };
 
+use chassis::identity::IdentityConfig;
 use clap::Parser;
+use secrecy::SecretString;
 use standalone::{
-    Command, CommandLine, Config,
+    Command, CommandLine, Config, Token,
     demo::{self, Pace, Told},
 };
 
@@ -16,13 +18,14 @@ async fn main() -> ExitCode {
     let CommandLine { command, config } = CommandLine::parse();
     chassis::service::exit_code(match command {
         None => serve(config, None).await,
-        Some(Command::Demo { pace, url: None, config }) => serve(*config, Some(pace)).await,
-        Some(Command::Demo { pace, url: Some(url), .. }) => {
+        Some(Command::Demo { pace, url: None, config, .. }) => serve(*config, Some(pace)).await,
+        Some(Command::Demo { pace, url: Some(url), token, .. }) => {
             tokio::select! {
-                ended = demo::run(&url, pace, Told::Lines(standalone::style())) => ended,
+                ended = demo::run(&url, pace, token.as_ref(), Told::Lines(standalone::style())) => ended,
                 () = chassis::service::termination() => Ok(()),
             }
         }
+        Some(Command::Token { token, identity }) => show(&token, &identity),
     })
 }
 
@@ -32,13 +35,14 @@ async fn serve(config: Config, demo: Option<Pace>) -> anyhow::Result<()> {
     // Listening for signals before the start: Ctrl+C during the samples stops cleanly, too.
     let termination = tokio::spawn(chassis::service::termination());
     let (open, quiet) = (config.open, config.quiet);
+    let token = standalone::token_for_ourselves(&config.identity);
     let mut tandem = standalone::start(config).await?;
     print(tandem.banner());
     if !quiet {
         tandem.tell_steps(io::stdout(), standalone::style());
     }
     let customers = match demo {
-        Some(pace) => Some(tokio::spawn(demonstrate(tandem.url().parse()?, pace))),
+        Some(pace) => Some(tokio::spawn(demonstrate(tandem.url().parse()?, pace, token))),
         None => None,
     };
     if open {
@@ -55,10 +59,14 @@ async fn serve(config: Config, demo: Option<Pace>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn demonstrate(url: reqwest::Url, pace: Pace) {
+fn show(token: &Token, identity: &IdentityConfig) -> anyhow::Result<()> {
+    Ok(writeln!(io::stdout(), "{}", token.make(identity)?)?)
+}
+
+async fn demonstrate(url: reqwest::Url, pace: Pace, token: Option<SecretString>) {
     let Pace { rate, orders } = pace;
     print(&format!("Demo: about {rate} orders a minute, {orders} in all. Watch them at {url}console.\n\n"));
-    let end = match demo::run(&url, pace, Told::Trouble).await {
+    let end = match demo::run(&url, pace, token.as_ref(), Told::Trouble).await {
         Ok(()) => format!("demo: these were all {orders} orders; --orders asks for more\n"),
         Err(error) => format!("demo: {error:#}\n"),
     };

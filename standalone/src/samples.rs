@@ -4,8 +4,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
+
+use crate::token;
 
 /// What becomes of each sample.
 const SAMPLES: [(i32, &str, Fate); 6] = [
@@ -27,9 +30,10 @@ enum Fate {
 /// How long an event may take from one service to the other, at the very most.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Creates the samples by the gateway at `url`, waits until each has settled, and answers how many there are.
-pub(crate) async fn create(url: &str) -> Result<usize> {
-    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+/// Creates the samples by the gateway at `url`, with `token` where one is asked for, waits until each has settled, and
+/// answers how many there are.
+pub(crate) async fn create(url: &str, token: Option<&SecretString>) -> Result<usize> {
+    let http = token::client(token, PATIENCE)?;
     for (amount, customer, fate) in SAMPLES {
         let placed = post(&http, format!("{url}/orders"), json!({ "amount": amount, "customerId": customer })).await?;
         let order = placed["id"].as_str().context("an order without id")?.to_owned();
@@ -51,7 +55,7 @@ pub(crate) async fn create(url: &str) -> Result<usize> {
 
 /// Waits until everything behind the gateway at `url` is ready.
 pub(crate) async fn await_ready(url: &str) -> Result<()> {
-    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+    let http = token::client(None, PATIENCE)?;
     let deadline = Instant::now() + 3 * PATIENCE;
     for path in ["/orders/readyz", "/invoices/readyz", "/readyz"] {
         while !http.get(format!("{url}{path}")).send().await?.status().is_success() {

@@ -30,6 +30,9 @@ const LANES: Duration = Duration::from_secs(15);
 /// The longest time until a replica notices that the broker is silent: twice the heartbeat of 10 s, and something for
 /// the machine.
 const NOTICED: Duration = Duration::from_secs(22);
+/// The same when only what the replica sends is swallowed. It hears the broker's heartbeats, so it is for the broker to
+/// notice, which looks each 10 s and gives up at the second look that finds nothing.
+const NOTICED_BY_BROKER: Duration = Duration::from_secs(32);
 /// How long connections may take to appear in the management API.
 const LISTED: Duration = Duration::from_secs(10);
 
@@ -160,13 +163,14 @@ impl Run {
     /// pool of database connections looks at one when it needs it: there is nothing to wait for.
     fn noticed(&mut self, fault: Fault) -> Option<Duration> {
         let Fault::Cut { replica: Some(n), server: Server::Broker, wire, time } = fault else { return None };
-        if !wire.is_silent() || time < NOTICED {
+        let limit = if wire == Wire::SwallowsRequests { NOTICED_BY_BROKER } else { NOTICED };
+        if !wire.is_silent() || time < limit {
             return None;
         }
         let noticed = self.system.replicas[n].broker.silence().noticed();
-        if noticed.is_none_or(|noticed| noticed > NOTICED) {
+        if noticed.is_none_or(|noticed| noticed > limit) {
             let took = noticed.map_or("not at all".to_owned(), |noticed| format!("after {noticed:.1?}"));
-            self.slow.push(format!("{fault}: noticed {took}, later than {NOTICED:?}"));
+            self.slow.push(format!("{fault}: noticed {took}, later than {limit:?}"));
         }
         noticed
     }

@@ -4,6 +4,7 @@
 //! only decided which transport a request wants, and that everything ends when the process stops: hyper waits for no
 //! upgraded connection, and an event stream would have it wait for ever.
 
+mod gate;
 mod origin;
 mod protocol;
 mod socket;
@@ -20,7 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
-use chassis::problem::Problem;
+use chassis::{identity::Authenticator, problem::Problem};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{config::LiveConfig, entry::Entry};
@@ -33,6 +34,7 @@ pub(crate) struct Transports(Arc<Shared>);
 
 struct Shared {
     entry: Entry,
+    authenticator: Authenticator,
     limits: LiveConfig,
     origins: Origins,
     /// Fires when the process stops.
@@ -42,10 +44,10 @@ struct Shared {
 }
 
 impl Transports {
-    /// To `entry`, within `limits`, for our own pages and those of `origins`.
-    pub(crate) fn new(entry: Entry, limits: LiveConfig, origins: Origins) -> Self {
+    /// To `entry`, for whom `authenticator` lets in, within `limits`, for our own pages and those of `origins`.
+    pub(crate) fn new(entry: Entry, authenticator: Authenticator, limits: LiveConfig, origins: Origins) -> Self {
         let (stop, sockets) = (CancellationToken::new(), TaskTracker::new());
-        Self(Arc::new(Shared { entry, limits, origins, stop, sockets }))
+        Self(Arc::new(Shared { entry, authenticator, limits, origins, stop, sockets }))
     }
 
     /// The routes: `/graphql` with all transports around `plain`, and `/graphql/ws` for WebSockets alone.
@@ -56,6 +58,7 @@ impl Transports {
         let routes = Router::new()
             .route("/graphql", plain.layer(choose).fallback(refuse))
             .route("/graphql/ws", get(websocket::upgrade).with_state(self.clone()).fallback(refuse));
+        let routes = gate::protect(&self.0.authenticator, routes);
         // Around everything else, so that a page can read a refusal as well.
         match self.0.origins.cors() {
             Some(cors) => routes.layer(cors),

@@ -17,6 +17,7 @@ use axum::{
 };
 use chassis::{
     graphql::{self, GraphqlService},
+    identity::{Caller, Refusal},
     problem::Problem,
 };
 use futures_util::{
@@ -26,7 +27,7 @@ use futures_util::{
 use tokio::time::timeout;
 use tracing::{Instrument, Span};
 
-use super::Transports;
+use super::{Transports, gate::expired};
 use crate::entry::Entry;
 
 /// How long a stream is silent at most. Half of what the most impatient gateways allow.
@@ -63,10 +64,11 @@ pub(super) fn wanted(headers: &HeaderMap) -> Wanted {
 /// once: what that costs is a client's to pay, and must not count twice against it.
 pub(super) async fn respond_or_plainly(transports: Transports, request: Request) -> Result<Response, Problem> {
     let (method, headers) = (request.method().clone(), request.headers().clone());
+    let caller = request.extensions().get::<Caller>().cloned();
     let entry = &transports.0.entry;
     match entry.admit(graphql::read_request(request).await?) {
         Ok(admitted) if Entry::operation_type(&admitted) == OperationType::Subscription => {
-            Ok(event_stream(&transports, entry.stream(admitted)))
+            Ok(event_stream(&transports, caller, entry.stream(admitted)))
         }
         admitted => graphql::respond(entry, admitted, &method, &headers).await,
     }
@@ -76,6 +78,7 @@ pub(super) async fn respond_or_plainly(transports: Transports, request: Request)
 pub(super) async fn respond(transports: Transports, request: Request) -> Result<Response, Problem> {
     let shared = &transports.0;
     let by_get = *request.method() == Method::GET;
+    let caller = request.extensions().get::<Caller>().cloned();
     let request = graphql::read_request(request).await?;
     let answers = match shared.entry.admit(request) {
         Ok(admitted) if by_get && Entry::operation_type(&admitted) == OperationType::Mutation => {
@@ -91,15 +94,19 @@ pub(super) async fn respond(transports: Transports, request: Request) -> Result<
         }
         Err(refusal) => stream::once(std::future::ready(GraphqlResponse::from_errors(vec![refusal]))).boxed(),
     };
-    Ok(event_stream(&transports, answers))
+    Ok(event_stream(&transports, caller, answers))
 }
 
-/// The answers as events.
-fn event_stream(transports: &Transports, answers: BoxStream<'static, GraphqlResponse>) -> Response {
+/// The answers as events, until the caller's token expires.
+fn event_stream(
+    transports: &Transports,
+    caller: Option<Caller>,
+    answers: BoxStream<'static, GraphqlResponse>,
+) -> Response {
     let shared = &transports.0;
     // Held by the stream for as long as it is.
     let counted = shared.limits.gauges.event_streams.count();
-    let answers = answers.take_until(shared.stop.clone().cancelled_owned()).boxed();
+    let answers = until_expired(caller, answers).take_until(shared.stop.clone().cancelled_owned()).boxed();
     let events = stream::unfold(Some((answers, counted)), |open| async {
         let (mut answers, counted) = open?;
         match timeout(HEART_BEAT, answers.next()).await {
@@ -116,6 +123,28 @@ fn event_stream(transports: &Transports, answers: BoxStream<'static, GraphqlResp
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));
     response
+}
+
+/// The answers, and where the token ends before they do, the reason as the last one.
+fn until_expired(
+    caller: Option<Caller>,
+    answers: BoxStream<'static, GraphqlResponse>,
+) -> BoxStream<'static, GraphqlResponse> {
+    let expired = async move { expired(caller.as_ref()).await };
+    let ended = || {
+        let error = graphql::request_error(Refusal::Expired.code(), Refusal::Expired.to_string(), None);
+        Some(GraphqlResponse::from_errors(vec![error]))
+    };
+    let open = Some((answers, Box::pin(expired)));
+    stream::unfold(open, move |open| async move {
+        let (mut answers, mut expired) = open?;
+        tokio::select! {
+            biased;
+            () = &mut expired => ended().map(|last| (last, None)),
+            answer = answers.next() => answer.map(|answer| (answer, Some((answers, expired)))),
+        }
+    })
+    .boxed()
 }
 
 /// An answer as an event. JSON is one line, so it is one line of data.

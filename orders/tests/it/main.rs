@@ -8,4 +8,5 @@ mod idempotency;
 mod input;
 mod paging;
 mod readiness;
+mod secrets;
 mod starting;

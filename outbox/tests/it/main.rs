@@ -12,7 +12,7 @@ use contracts::{EventEnvelope, OrderPaid, event_id, topology::Queue};
 use messaging::{BusStatus, EventBus, HandleError, Handler, Listener, Outcome, PublishError, Publisher, Subscription};
 use migration::Schema;
 use outbox::{DbFailure, Outbox, Relay, Said, parked};
-use sea_orm::{ConnectionTrait, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
 use testkit::{TestDatabase, eventually};
 use uuid::Uuid;
 
@@ -210,7 +210,7 @@ async fn the_same_event_twice_is_refused_by_the_database() {
 #[tokio::test]
 async fn the_events_of_an_aggregate_leave_in_order() {
     let bench = Bench::new(&[]).await;
-    let replicas = if bench.database.connection().get_database_backend() == sea_orm::DbBackend::Sqlite { 1 } else { 3 };
+    let replicas = if bench.database.connection().get_database_backend() == DbBackend::Sqlite { 1 } else { 3 };
     let relays: Vec<Relay> = (0..replicas).map(|_| Relay::start(&bench.outbox, &bench.bus)).collect();
     let aggregates: Vec<Uuid> = (0..40).map(|_| Uuid::now_v7()).collect();
     for event_no in 1..=10 {
@@ -259,6 +259,29 @@ async fn a_row_at_fault_is_searched_for_and_a_missing_migration_is_waited_for() 
         let missing = handle_error_of(statement).await;
         assert!(matches!(missing, HandleError::Unavailable(_)), "{missing:?}");
     }
+}
+
+/// A machine that stands still for longer than a session may idle in its transaction is no fault of a message.
+#[tokio::test]
+async fn a_session_that_the_server_has_ended_is_waited_for() {
+    let database = TestDatabase::create(Schema::Orders).await;
+    let db = database.connection();
+    if db.get_database_backend() == DbBackend::Sqlite {
+        return;
+    }
+    let stuck = db.begin().await.unwrap();
+    stuck.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = '20ms'").await.unwrap();
+    eventually("the server has ended the session", || async {
+        let others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let left = db.query_one_raw(Statement::from_string(DbBackend::Postgres, others)).await.unwrap();
+        left.is_none().then_some(())
+    })
+    .await;
+
+    let error = stuck.execute_unprepared("SELECT 1").await.unwrap_err();
+    let error = DbFailure::into_handle_error(&error);
+
+    assert!(matches!(&error, HandleError::Unavailable(why) if why.contains("idle-in-transaction")), "{error:?}");
 }
 
 #[tokio::test]

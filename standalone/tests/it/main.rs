@@ -4,6 +4,7 @@
 
 mod demo;
 mod first_run;
+mod identity;
 mod journeys;
 mod least_privilege;
 mod live;
