@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use chassis::{listen::Listen, telemetry::TelemetryConfig};
+use chassis::{identity::IdentityConfig, listen::Listen, telemetry::TelemetryConfig};
 use clap::builder::TypedValueParser;
 use reqwest::Url;
 
@@ -22,6 +22,10 @@ pub struct Config {
     /// Where to listen.
     #[command(flatten)]
     pub listen: Listen,
+
+    /// Who is let in.
+    #[command(flatten)]
+    pub identity: IdentityConfig,
 
     /// Base URL of the orders service.
     #[arg(long, env = "ORDERS_URL", default_value = "http://localhost:3333", value_parser = service_url)]
@@ -144,6 +148,7 @@ impl Config {
     pub fn new(listen: Listen, orders_url: Url, invoices_url: Url) -> Self {
         Self {
             listen,
+            identity: IdentityConfig::default(),
             orders_url,
             invoices_url,
             subgraph_timeout: Duration::from_secs(2),

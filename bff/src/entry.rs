@@ -10,7 +10,10 @@ use async_graphql::{
     Name, PathSegment, Request, Response, ServerError, Value,
     parser::types::{ExecutableDocument, OperationDefinition, OperationType},
 };
-use chassis::graphql::{GraphqlService, complete_variables, is_refusal, operation, remove_placeholders, request_error};
+use chassis::{
+    graphql::{GraphqlService, complete_variables, is_refusal, operation, remove_placeholders, request_error},
+    identity::caller_of_request,
+};
 use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
@@ -98,7 +101,11 @@ impl GraphqlService for Entry {
     }
 
     async fn run(&self, Admitted { request, keys, has_placeholders, .. }: Admitted) -> Response {
-        let compose = Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.request_timeout);
+        let caller = match caller_of_request(&request) {
+            Ok(caller) => caller.clone(),
+            Err(error) => return Response::from_errors(vec![error]),
+        };
+        let compose = Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.request_timeout, caller);
         let response = self.schema.execute(request.data(RequestState::new(compose))).await;
         finish(complete(response, &keys), has_placeholders)
     }

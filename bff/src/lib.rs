@@ -45,6 +45,7 @@ use transport::Transports;
 /// # Errors
 /// When the address cannot be had, or the trusted documents cannot be read; the error names which.
 pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<RunningService> {
+    let authenticator = config.identity.authenticator()?;
     let guard = Guard::new(config.limits);
     let documents = match &config.trusted_documents {
         Some(manifest) => Documents::trusted(manifest, &guard)?,
@@ -67,7 +68,7 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     let timeout = config.request_timeout;
     let (live, listening) = Live::start(&bus, Arc::clone(&subgraphs), timeout, config.live.gauges.clone());
     let entry = Entry::new(schema::api(), subgraphs, live, documents, guard, timeout);
-    let transports = Transports::new(entry.clone(), config.live);
+    let transports = Transports::new(entry.clone(), authenticator, config.live);
     let routes = transports.routes(graphql::endpoint(entry)).merge(health::routes(Arc::clone(&readiness)));
     let routes = routes.merge(pages::routes(&config.pages));
     let ending = transports.clone();

@@ -10,6 +10,7 @@ pub mod failpoint;
 pub mod graphql;
 pub mod health;
 pub mod http;
+pub mod identity;
 pub mod listen;
 pub mod problem;
 pub mod propagation;

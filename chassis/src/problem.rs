@@ -82,6 +82,14 @@ impl Problem {
         problem
     }
 
+    /// 403: whoever asks may not act for somebody else, whom these fields name.
+    pub fn forbidden(errors: Vec<FieldError>) -> Self {
+        let mut problem = Self::new(StatusCode::FORBIDDEN).code("FORBIDDEN");
+        problem.detail = Some("the token does not allow this".to_owned());
+        problem.errors = errors;
+        problem
+    }
+
     /// 404: there is nothing under this path.
     pub fn no_such_path() -> Self {
         Self::new(StatusCode::NOT_FOUND).code("NOT_FOUND").detail("there is nothing under this path")

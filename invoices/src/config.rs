@@ -1,6 +1,6 @@
 //! The settings of the service: the only place that reads the environment. `--help` is the reference.
 
-use chassis::{listen::Listen, service::StopDelay, telemetry::TelemetryConfig};
+use chassis::{identity::IdentityConfig, listen::Listen, service::StopDelay, telemetry::TelemetryConfig};
 use clap::Parser;
 use contracts::Amount;
 use operations::Operation;
@@ -36,6 +36,10 @@ pub struct Config {
         allow_negative_numbers = true
     )]
     pub amount_limit: AmountLimit,
+
+    /// Who is let in.
+    #[command(flatten)]
+    pub identity: IdentityConfig,
 
     /// How long a canceled order may be missing before the orders service is asked for it, in seconds.
     #[arg(
@@ -77,6 +81,7 @@ impl Config {
             database_url: Some(database_url.as_str().to_owned()),
             broker_url: None,
             amount_limit,
+            identity: IdentityConfig::default(),
             reconcile_after: Patience::default(),
             stop_delay: StopDelay::default(),
             telemetry: TelemetryConfig::default(),

@@ -5,7 +5,11 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+<<<<<<< HEAD
 use outbox::{padded, portions};
+=======
+use contracts::CustomerId;
+>>>>>>> work-6i
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Order as Direction, QueryFilter, QueryOrder,
@@ -185,11 +189,17 @@ impl From<&Invoice> for Key {
     }
 }
 
-/// Every query for clients starts here: a tombstone is no invoice yet.
-fn visible() -> sea_orm::Select<invoices::Entity> {
-    invoices::Entity::find().filter(invoices::Column::Amount.is_not_null())
+/// Every query for clients starts here: a tombstone is no invoice yet, and `owner` is whose invoices may be found,
+/// everybody's when there is none.
+fn visible(owner: Option<&CustomerId>) -> sea_orm::Select<invoices::Entity> {
+    let visible = invoices::Entity::find().filter(invoices::Column::Amount.is_not_null());
+    match owner {
+        Some(owner) => visible.filter(invoices::Column::CustomerId.eq(owner.as_str())),
+        None => visible,
+    }
 }
 
+<<<<<<< HEAD
 pub(crate) async fn find_many(db: &impl ConnectionTrait, ids: &[Uuid]) -> Result<Vec<Invoice>, DbErr> {
     let rows = visible().filter(invoices::Column::Id.is_in(padded(ids.iter().copied()))).all(db).await?;
     Ok(rows.into_iter().filter_map(|row| Row::from(row).into_invoice()).collect())
@@ -197,12 +207,33 @@ pub(crate) async fn find_many(db: &impl ConnectionTrait, ids: &[Uuid]) -> Result
 
 pub(crate) async fn find_by_orders(db: &impl ConnectionTrait, order_ids: &[Uuid]) -> Result<Vec<Invoice>, DbErr> {
     let rows = visible().filter(invoices::Column::OrderId.is_in(padded(order_ids.iter().copied()))).all(db).await?;
+=======
+pub(crate) async fn find_many(
+    db: &impl ConnectionTrait,
+    ids: &[Uuid],
+    owner: Option<&CustomerId>,
+) -> Result<Vec<Invoice>, DbErr> {
+    let rows = visible(owner).filter(invoices::Column::Id.is_in(ids.iter().copied())).all(db).await?;
     Ok(rows.into_iter().filter_map(|row| Row::from(row).into_invoice()).collect())
 }
 
-/// Locks an invoice for a change.
-pub(crate) async fn lock(db: &impl ConnectionTrait, id: Uuid) -> Result<Option<Row>, DbErr> {
-    Ok(visible().filter(invoices::Column::Id.eq(id)).lock_exclusive().one(db).await?.map(Row::from))
+pub(crate) async fn find_by_orders(
+    db: &impl ConnectionTrait,
+    order_ids: &[Uuid],
+    owner: Option<&CustomerId>,
+) -> Result<Vec<Invoice>, DbErr> {
+    let rows = visible(owner).filter(invoices::Column::OrderId.is_in(order_ids.iter().copied())).all(db).await?;
+>>>>>>> work-6i
+    Ok(rows.into_iter().filter_map(|row| Row::from(row).into_invoice()).collect())
+}
+
+/// Locks an invoice for a change that somebody asks for. An invoice of somebody else is not even waited for.
+pub(crate) async fn lock(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+    owner: Option<&CustomerId>,
+) -> Result<Option<Row>, DbErr> {
+    Ok(visible(owner).filter(invoices::Column::Id.eq(id)).lock_exclusive().one(db).await?.map(Row::from))
 }
 
 /// Locks the rows of these orders, in the order of their ids: two transactions with overlapping batches then wait
@@ -268,6 +299,7 @@ pub(crate) async fn save(db: &impl ConnectionTrait, changed: &[&Row]) -> Result<
 /// One invoice more than `limit`, so that the caller sees whether there is another page.
 pub(crate) async fn page(
     db: &impl ConnectionTrait,
+    owner: Option<&CustomerId>,
     filter: &Filter,
     sort: Sort,
     after: Option<Key>,
@@ -278,7 +310,7 @@ pub(crate) async fn page(
         Sort::CreatedAtDesc => Direction::Desc,
         Sort::CreatedAtAsc => Direction::Asc,
     };
-    let mut query = visible();
+    let mut query = visible(owner);
     if let Some(status) = &filter.status {
         query = query.filter(Column::Status.is_in(status.iter().copied()));
     }

@@ -16,6 +16,7 @@ pub mod service;
 use std::sync::Arc;
 
 use anyhow::Context;
+use axum::Router;
 use chassis::{
     health::{self, CheckResult, Readiness},
     service::RunningService,
@@ -53,14 +54,17 @@ pub fn consumers(invoices: InvoiceService) -> [(&'static Queue, Arc<dyn Handler>
 pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<RunningService> {
     let database_url: DatabaseUrl =
         config.database_url.context("DATABASE_URL is not set")?.parse().context("DATABASE_URL")?;
+    let authenticator = config.identity.authenticator()?;
     let listener = config.listen.bind()?;
     let db = outbox::connect(&database_url, NAME).await.with_context(|| format!("cannot open {database_url}"))?;
     let outbox = Outbox::new(db.clone(), NAME);
     let invoices = InvoiceService::new(outbox.clone(), config.amount_limit, config.reconcile_after);
 
     let readiness = Arc::new(readiness(&outbox, &bus));
-    let routes = rest::routes(invoices.clone())
-        .route("/graphql", chassis::graphql::endpoint(graphql::schema(invoices.clone())))
+    let subgraph = Router::new().route("/graphql", chassis::graphql::endpoint(graphql::schema(invoices.clone())));
+    let routes = authenticator
+        .protect(rest::routes(invoices.clone()))
+        .merge(authenticator.protect_subgraph(subgraph))
         .merge(health::routes(Arc::clone(&readiness)));
     let relay = Relay::start(&outbox, &bus);
     let asking = invoices.clone();

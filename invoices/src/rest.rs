@@ -11,6 +11,7 @@ use chassis::{
     cursor,
     graphql::DateTime,
     http::PathParameter,
+    identity::Caller,
     problem::{FieldError, Problem},
 };
 use serde::{Deserialize, Serialize};
@@ -72,22 +73,28 @@ struct PageBody {
 
 async fn find(
     State(invoices): State<InvoiceService>,
+    caller: Caller,
     PathParameter(id): PathParameter,
 ) -> Result<Json<InvoiceBody>, Problem> {
-    let invoice = invoices.find(parse_id(&id)?).await?.ok_or(InvoiceError::NotFound)?;
+    let invoice = invoices.find(&caller.identity, parse_id(&id)?).await?.ok_or(InvoiceError::NotFound)?;
     Ok(Json(invoice.into()))
 }
 
 async fn pay(
     State(invoices): State<InvoiceService>,
+    caller: Caller,
     PathParameter(id): PathParameter,
 ) -> Result<Json<InvoiceBody>, Problem> {
-    Ok(Json(invoices.pay(parse_id(&id)?).await?.into()))
+    Ok(Json(invoices.pay(&caller.identity, parse_id(&id)?).await?.into()))
 }
 
-async fn list(State(invoices): State<InvoiceService>, RawQuery(query): RawQuery) -> Result<Json<PageBody>, Problem> {
+async fn list(
+    State(invoices): State<InvoiceService>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<PageBody>, Problem> {
     let query = ListQuery::read(query.as_deref().unwrap_or_default())?;
-    let page = invoices.list(&query.filter, Sort::CreatedAtDesc, query.after, query.limit).await?;
+    let page = invoices.list(&caller.identity, &query.filter, Sort::CreatedAtDesc, query.after, query.limit).await?;
     let next_cursor = page.invoices.last().filter(|_| page.has_next).map(|last| cursor::encode(SORT, &Key::from(last)));
     Ok(Json(PageBody { items: page.invoices.into_iter().map(InvoiceBody::from).collect(), next_cursor }))
 }

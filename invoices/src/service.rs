@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chassis::failpoint;
+use chassis::{failpoint, identity::Identity};
 use chrono::{DateTime, Utc};
 use contracts::{
     Event, InvoiceIssued, InvoicePaid, InvoiceRefunded, InvoiceRejected, InvoiceVoided, OrderCanceled, OrderCreated,
@@ -33,7 +33,7 @@ pub struct InvoiceService {
 /// Why a use case did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum InvoiceError {
-    /// There is no such invoice.
+    /// There is no such invoice, or it is somebody else's: nobody is told which.
     #[error("there is no invoice with this id")]
     NotFound,
     /// Only an issued invoice can be paid.
@@ -208,9 +208,9 @@ impl InvoiceService {
     ///
     /// # Errors
     /// [`InvoiceError::NotFound`], [`InvoiceError::NotPayable`], or a failure of the database.
-    pub async fn pay(&self, id: Uuid) -> Result<Invoice, InvoiceError> {
+    pub async fn pay(&self, caller: &Identity, id: Uuid) -> Result<Invoice, InvoiceError> {
         let mut work = self.outbox.begin().await?;
-        let mut row = entity::lock(work.db(), id).await?.ok_or(InvoiceError::NotFound)?;
+        let mut row = entity::lock(work.db(), id, caller.scope()).await?.ok_or(InvoiceError::NotFound)?;
         let (after, emitted) = saga::step(row.state(), Input::Pay);
         if let (State::Present(status), Some(_)) = (after, emitted) {
             row.change(status, work.now());
@@ -231,38 +231,39 @@ impl InvoiceService {
     ///
     /// # Errors
     /// A failure of the database.
-    pub async fn find(&self, id: Uuid) -> Result<Option<Invoice>, InvoiceError> {
-        Ok(self.find_many(&[id]).await?.pop())
+    pub async fn find(&self, caller: &Identity, id: Uuid) -> Result<Option<Invoice>, InvoiceError> {
+        Ok(self.find_many(caller, &[id]).await?.pop())
     }
 
-    /// Those of these invoices that exist, in any order.
+    /// Those of these invoices that exist and are the caller's, in any order.
     ///
     /// # Errors
     /// A failure of the database.
-    pub async fn find_many(&self, ids: &[Uuid]) -> Result<Vec<Invoice>, InvoiceError> {
-        Ok(entity::find_many(self.outbox.db(), ids).await?)
+    pub async fn find_many(&self, caller: &Identity, ids: &[Uuid]) -> Result<Vec<Invoice>, InvoiceError> {
+        Ok(entity::find_many(self.outbox.db(), ids, caller.scope()).await?)
     }
 
-    /// The invoices of these orders, in any order.
+    /// The invoices of these orders that are the caller's, in any order.
     ///
     /// # Errors
     /// A failure of the database.
-    pub async fn find_by_orders(&self, order_ids: &[Uuid]) -> Result<Vec<Invoice>, InvoiceError> {
-        Ok(entity::find_by_orders(self.outbox.db(), order_ids).await?)
+    pub async fn find_by_orders(&self, caller: &Identity, order_ids: &[Uuid]) -> Result<Vec<Invoice>, InvoiceError> {
+        Ok(entity::find_by_orders(self.outbox.db(), order_ids, caller.scope()).await?)
     }
 
-    /// A page of invoices.
+    /// A page of invoices: of the caller's own, where it may see no others.
     ///
     /// # Errors
     /// A failure of the database.
     pub async fn list(
         &self,
+        caller: &Identity,
         filter: &Filter,
         sort: Sort,
         after: Option<Key>,
         limit: usize,
     ) -> Result<Page, InvoiceError> {
-        let mut invoices = entity::page(self.outbox.db(), filter, sort, after, limit as u64).await?;
+        let mut invoices = entity::page(self.outbox.db(), caller.scope(), filter, sort, after, limit as u64).await?;
         let has_next = invoices.len() > limit;
         invoices.truncate(limit);
         Ok(Page { invoices, has_next })

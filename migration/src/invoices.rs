@@ -16,6 +16,7 @@ impl MigratorTrait for Migrator {
             Box::new(crate::outbox::m20261121_000002_outbox_retry::Migration),
             Box::new(reconcile::m20261121_000003_reconcile::Migration(Schema::Invoices)),
             Box::new(reconcile::m20261121_000004_reconcile_index::Migration(Schema::Invoices)),
+            Box::new(m20261121_000005_invoices_by_customer::Migration),
         ]
     }
 }
@@ -86,6 +87,37 @@ mod m20261121_000001_invoices {
                 manager.create_index(index).await?;
             }
             crate::outbox::create(manager).await
+        }
+    }
+}
+
+/// For the pages of one customer, which is all that a customer sees.
+mod m20261121_000005_invoices_by_customer {
+    use super::*;
+
+    pub(super) struct Migration;
+
+    impl MigrationName for Migration {
+        fn name(&self) -> &str {
+            "m20261121_000005_invoices_by_customer"
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl MigrationTrait for Migration {
+        fn use_transaction(&self) -> Option<bool> {
+            crate::IN_A_TRANSACTION
+        }
+
+        async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+            let index = Index::create()
+                .name("invoices_by_customer")
+                .table(Invoices::Table)
+                .col(Invoices::CustomerId)
+                .col(Invoices::CreatedAt)
+                .col(Invoices::Id)
+                .to_owned();
+            manager.create_index(index).await
         }
     }
 }

@@ -1,6 +1,11 @@
 //! The settings of the service: the only place that reads the environment. `--help` is the reference.
 
-use chassis::{listen::Listen, service::StopDelay, telemetry::TelemetryConfig};
+use chassis::{
+    identity::{AppEnv, IdentityConfig},
+    listen::Listen,
+    service::StopDelay,
+    telemetry::TelemetryConfig,
+};
 use clap::Parser;
 use contracts::CustomerId;
 use operations::Operation;
@@ -27,13 +32,14 @@ pub struct Config {
     #[arg(long, env = "BROKER_URL", hide_env_values = true, required = true)]
     pub broker_url: Option<String>,
 
-    /// The customer of an order that names none [default: customer-123; in production there is none].
+    /// The customer of an order that names none, where everybody is let in [default: customer-123]. Else it is the
+    /// customer of the token.
     #[arg(long, env = "DEFAULT_CUSTOMER_ID")]
     pub default_customer_id: Option<CustomerId>,
 
-    /// Where it runs; production turns conveniences of development off.
-    #[arg(long, env = "APP_ENV", default_value = "development")]
-    pub app_env: AppEnv,
+    /// Who is let in.
+    #[command(flatten)]
+    pub identity: IdentityConfig,
 
     /// How long an order waits for an answer before the invoices service is asked again, in seconds.
     #[arg(
@@ -57,16 +63,6 @@ pub struct Config {
     pub command: Option<Command>,
 }
 
-/// Where a process runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum AppEnv {
-    /// On somebody's machine.
-    #[default]
-    Development,
-    /// For real.
-    Production,
-}
-
 /// What to do instead of serving.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -85,7 +81,7 @@ impl Config {
             database_url: Some(database_url.as_str().to_owned()),
             broker_url: None,
             default_customer_id: None,
-            app_env: AppEnv::Development,
+            identity: IdentityConfig::default(),
             reconcile_after: Patience::default(),
             stop_delay: StopDelay::default(),
             telemetry: TelemetryConfig::default(),
@@ -94,7 +90,7 @@ impl Config {
     }
 
     pub(crate) fn default_customer(&self) -> Option<CustomerId> {
-        self.default_customer_id.clone().or_else(|| match self.app_env {
+        self.default_customer_id.clone().or_else(|| match self.identity.app_env {
             AppEnv::Development => DEVELOPMENT_CUSTOMER.parse().ok(),
             AppEnv::Production => None,
         })
@@ -109,7 +105,7 @@ mod tests {
     fn only_production_has_no_default_customer() {
         let mut config = Config::embedded(Listen::anywhere(), &"sqlite::memory:".parse().unwrap());
         assert_eq!(config.default_customer().unwrap().as_str(), "customer-123");
-        config.app_env = AppEnv::Production;
+        config.identity.app_env = AppEnv::Production;
         assert_eq!(config.default_customer(), None);
         config.default_customer_id = Some("shop".parse().unwrap());
         assert_eq!(config.default_customer().unwrap().as_str(), "shop");

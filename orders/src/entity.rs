@@ -5,8 +5,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+<<<<<<< HEAD
 use contracts::EventType;
 use outbox::{padded, portions};
+=======
+use contracts::{CustomerId, EventType};
+>>>>>>> work-6i
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Order as Direction, QueryFilter, QueryOrder,
@@ -161,13 +165,43 @@ impl From<&Order> for Key {
     }
 }
 
-pub(crate) async fn find(db: &impl ConnectionTrait, id: Uuid) -> Result<Option<Order>, DbErr> {
-    Ok(orders::Entity::find_by_id(id).one(db).await?.map(Order::from))
+/// Every query on behalf of somebody starts here: `owner` is whose orders may be found, everybody's when there is none.
+fn of(owner: Option<&CustomerId>) -> sea_orm::Select<orders::Entity> {
+    match owner {
+        Some(owner) => orders::Entity::find().filter(orders::Column::CustomerId.eq(owner.as_str())),
+        None => orders::Entity::find(),
+    }
 }
 
+<<<<<<< HEAD
 pub(crate) async fn find_many(db: &impl ConnectionTrait, ids: &[Uuid]) -> Result<Vec<Order>, DbErr> {
     let rows = orders::Entity::find().filter(orders::Column::Id.is_in(padded(ids.iter().copied()))).all(db).await?;
+=======
+pub(crate) async fn find(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+    owner: Option<&CustomerId>,
+) -> Result<Option<Order>, DbErr> {
+    Ok(of(owner).filter(orders::Column::Id.eq(id)).one(db).await?.map(Order::from))
+}
+
+pub(crate) async fn find_many(
+    db: &impl ConnectionTrait,
+    ids: &[Uuid],
+    owner: Option<&CustomerId>,
+) -> Result<Vec<Order>, DbErr> {
+    let rows = of(owner).filter(orders::Column::Id.is_in(ids.iter().copied())).all(db).await?;
+>>>>>>> work-6i
     Ok(rows.into_iter().map(Order::from).collect())
+}
+
+/// Locks one order for a change that somebody asks for. An order of somebody else is not even waited for.
+pub(crate) async fn lock_one(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+    owner: Option<&CustomerId>,
+) -> Result<Option<Order>, DbErr> {
+    Ok(of(owner).filter(orders::Column::Id.eq(id)).lock_exclusive().one(db).await?.map(Order::from))
 }
 
 /// Locks orders for a change, in the order of their ids: two transactions with overlapping batches then wait for

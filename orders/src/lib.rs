@@ -17,6 +17,7 @@ pub mod service;
 use std::sync::Arc;
 
 use anyhow::Context;
+use axum::Router;
 use chassis::{
     background::keep_running,
     health::{self, CheckResult, Readiness},
@@ -51,14 +52,20 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     let default_customer = config.default_customer();
     let database_url: DatabaseUrl =
         config.database_url.context("DATABASE_URL is not set")?.parse().context("DATABASE_URL")?;
+    let authenticator = config.identity.authenticator()?;
+    if config.default_customer_id.is_some() && !authenticator.is_open() {
+        tracing::warn!("DEFAULT_CUSTOMER_ID is not used: an order belongs to the customer of the token");
+    }
     let listener = config.listen.bind()?;
     let db = outbox::connect(&database_url, NAME).await.with_context(|| format!("cannot open {database_url}"))?;
     let outbox = Outbox::new(db.clone(), NAME);
     let orders = OrderService::new(outbox.clone(), default_customer, config.reconcile_after);
 
     let readiness = Arc::new(readiness(&outbox, &bus));
-    let routes = rest::routes(orders.clone())
-        .route("/graphql", chassis::graphql::endpoint(graphql::schema(orders.clone())))
+    let subgraph = Router::new().route("/graphql", chassis::graphql::endpoint(graphql::schema(orders.clone())));
+    let routes = authenticator
+        .protect(rest::routes(orders.clone()))
+        .merge(authenticator.protect_subgraph(subgraph))
         .merge(health::routes(Arc::clone(&readiness)));
     let relay = Relay::start(&outbox, &bus);
     let stop = CancellationToken::new();

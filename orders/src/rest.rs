@@ -13,6 +13,7 @@ use chassis::{
     cursor,
     graphql::DateTime,
     http::{JsonBody, PathParameter},
+    identity::Caller,
     problem::{FieldError, Problem},
 };
 use contracts::CustomerId;
@@ -70,12 +71,13 @@ struct PageBody {
 
 async fn place(
     State(orders): State<OrderService>,
+    caller: Caller,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let mut asked = read_body(body)?;
     asked.idempotency_key = idempotency_key(&headers)?;
-    let placed = orders.place(asked).await?;
+    let placed = orders.place(&caller.identity, asked).await?;
     let location = format!("/orders/{}", placed.order.id);
     let mut body = OrderBody::from(placed.order);
     if placed.replayed {
@@ -91,22 +93,32 @@ async fn place(
 
 async fn find(
     State(orders): State<OrderService>,
+    caller: Caller,
     PathParameter(id): PathParameter,
 ) -> Result<Json<OrderBody>, Problem> {
-    let order = orders.find(parse_id(&id)?).await?.ok_or(OrderError::NotFound)?;
+    let order = orders.find(&caller.identity, parse_id(&id)?).await?.ok_or(OrderError::NotFound)?;
     Ok(Json(order.into()))
 }
 
 async fn cancel(
     State(orders): State<OrderService>,
+    caller: Caller,
     PathParameter(id): PathParameter,
 ) -> Result<Json<OrderBody>, Problem> {
-    Ok(Json(orders.cancel(parse_id(&id)?).await?.into()))
+    Ok(Json(orders.cancel(&caller.identity, parse_id(&id)?).await?.into()))
 }
 
-async fn list(State(orders): State<OrderService>, RawQuery(query): RawQuery) -> Result<Json<PageBody>, Problem> {
+async fn list(
+    State(orders): State<OrderService>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<PageBody>, Problem> {
     let query = ListQuery::read(query.as_deref().unwrap_or_default())?;
-    let page = orders.list(&query.filter, Sort::CreatedAtDesc, query.after, query.limit).await?;
+    let page = orders.list(&caller.identity, &query.filter, Sort::CreatedAtDesc, query.after, query.limit).await;
+    let page = page.map_err(|error| match error {
+        OrderError::OtherCustomer => Problem::forbidden(vec![FieldError::new("?customerId", error.to_string())]),
+        other => other.into(),
+    })?;
     let next_cursor = page.orders.last().filter(|_| page.has_next).map(|last| cursor::encode(SORT, &Key::from(last)));
     Ok(Json(PageBody { items: page.orders.into_iter().map(OrderBody::from).collect(), next_cursor }))
 }
@@ -205,6 +217,7 @@ impl From<OrderError> for Problem {
                 problem.code = Some("IDEMPOTENCY_KEY_REUSED");
                 problem
             }
+            OrderError::OtherCustomer => Self::forbidden(vec![FieldError::new("/customerId", error.to_string())]),
             OrderError::NotFound => Self::new(StatusCode::NOT_FOUND).code("ORDER_NOT_FOUND").detail(error.to_string()),
             OrderError::Unavailable(cause) => Self::unavailable(&cause),
             OrderError::Internal(cause) => Self::internal(&cause),

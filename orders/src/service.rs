@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chassis::{failpoint, propagation};
+use chassis::{failpoint, identity::Identity, propagation};
 use contracts::{
     Amount, Customer, CustomerId, EventType, InvalidValue, OrderCanceled, OrderCreated, OrderPaid, TraceContext,
 };
 use outbox::{DbFailure, Outbox, Patience, Said as Repeated, UnitOfWork, reconciler};
 use sea_orm::DbErr;
+use sha2::{Digest, Sha256};
 use tracing::{error, info};
 use uuid::Uuid;
 
@@ -18,9 +19,6 @@ use crate::{
     order::{HistoryEntry, InvalidField, InvoiceStatus, NewOrder, Order, OrderStatus, PlaceOrder},
     saga::{self, Awaits, Input, State},
 };
-
-/// All requests of a process without identities share one name space of idempotency keys.
-const ANYONE: &str = "anyone";
 
 /// The use cases of orders. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,7 +37,10 @@ pub enum OrderError {
     /// The idempotency key was used with other input.
     #[error("the idempotency key was used before with different input")]
     KeyReused,
-    /// There is no such order.
+    /// The request names a customer, and is somebody else's.
+    #[error("must be your own id, or left out")]
+    OtherCustomer,
+    /// There is no such order, or it is somebody else's: nobody is told which.
     #[error("there is no order with this id")]
     NotFound,
     /// The database is away, or another transaction was in the way for too long.
@@ -103,9 +104,15 @@ impl OrderService {
     /// Places an order: the row, its history and `order.created` in one transaction.
     ///
     /// # Errors
-    /// [`OrderError::Invalid`], [`OrderError::KeyReused`], or a failure of the database.
-    pub async fn place(&self, asked: PlaceOrder) -> Result<Placed, OrderError> {
-        let new = NewOrder::check(asked, self.default_customer.as_ref()).map_err(OrderError::Invalid)?;
+    /// [`OrderError::Invalid`], [`OrderError::OtherCustomer`], [`OrderError::KeyReused`], or a failure of the database.
+    pub async fn place(&self, caller: &Identity, asked: PlaceOrder) -> Result<Placed, OrderError> {
+        let unnamed = match caller {
+            Identity::Customer(own) => Some(own),
+            Identity::Anyone => self.default_customer.as_ref(),
+            Identity::Operator(_) => None,
+        };
+        let new = NewOrder::check(asked, unnamed).map_err(OrderError::Invalid)?;
+        own_or_refused(caller, Some(new.customer_id.as_str()))?;
         let mut work = self.outbox.begin().await?;
         let now = work.now();
         let order = Order {
@@ -123,11 +130,12 @@ impl OrderService {
         if let Some(key) = &new.idempotency_key {
             let request_hash = hash_of(&new);
             let this = UsedKey { request_hash: request_hash.clone(), order_id: order.id };
-            if let Some(used) = entity::take_key(work.db(), ANYONE, key.as_str(), this, now).await? {
+            if let Some(used) = entity::take_key(work.db(), &key_space(caller), key.as_str(), this, now).await? {
                 if used.request_hash != request_hash {
                     return Err(OrderError::KeyReused);
                 }
-                let order = entity::find(work.db(), used.order_id).await?.ok_or(OrderError::NotFound)?;
+                let order =
+                    entity::find(work.db(), used.order_id, caller.scope()).await?.ok_or(OrderError::NotFound)?;
                 return Ok(Placed { order, replayed: true });
             }
         }
@@ -146,9 +154,9 @@ impl OrderService {
     ///
     /// # Errors
     /// [`OrderError::NotFound`], or a failure of the database.
-    pub async fn cancel(&self, id: Uuid) -> Result<Order, OrderError> {
+    pub async fn cancel(&self, caller: &Identity, id: Uuid) -> Result<Order, OrderError> {
         let mut work = self.outbox.begin().await?;
-        let mut order = entity::lock(work.db(), [id]).await?.remove(&id).ok_or(OrderError::NotFound)?;
+        let mut order = entity::lock_one(work.db(), id, caller.scope()).await?.ok_or(OrderError::NotFound)?;
         let mut history = Vec::new();
         if self.apply(&mut work, &mut order, Input::Cancel, None, &mut history)? {
             entity::save(work.db(), &[&order]).await?;
@@ -280,19 +288,19 @@ impl OrderService {
     ///
     /// # Errors
     /// A failure of the database.
-    pub async fn find(&self, id: Uuid) -> Result<Option<Order>, OrderError> {
-        Ok(entity::find(self.outbox.db(), id).await?)
+    pub async fn find(&self, caller: &Identity, id: Uuid) -> Result<Option<Order>, OrderError> {
+        Ok(entity::find(self.outbox.db(), id, caller.scope()).await?)
     }
 
-    /// Those of these orders that exist, in any order.
+    /// Those of these orders that exist and are the caller's, in any order.
     ///
     /// # Errors
     /// A failure of the database.
-    pub async fn find_many(&self, ids: &[Uuid]) -> Result<Vec<Order>, OrderError> {
-        Ok(entity::find_many(self.outbox.db(), ids).await?)
+    pub async fn find_many(&self, caller: &Identity, ids: &[Uuid]) -> Result<Vec<Order>, OrderError> {
+        Ok(entity::find_many(self.outbox.db(), ids, caller.scope()).await?)
     }
 
-    /// What happened to these orders, oldest first.
+    /// What happened to these orders, oldest first. Whose they are was asked when they were found.
     ///
     /// # Errors
     /// A failure of the database.
@@ -300,18 +308,24 @@ impl OrderService {
         Ok(entity::timelines(self.outbox.db(), ids).await?)
     }
 
-    /// A page of orders.
+    /// A page of orders: of the caller's own, where it may see no others.
     ///
     /// # Errors
-    /// A failure of the database.
+    /// [`OrderError::OtherCustomer`], or a failure of the database.
     pub async fn list(
         &self,
+        caller: &Identity,
         filter: &Filter,
         sort: Sort,
         after: Option<Key>,
         limit: usize,
     ) -> Result<Page, OrderError> {
-        let mut orders = entity::page(self.outbox.db(), filter, sort, after, limit as u64).await?;
+        own_or_refused(caller, filter.customer_id.as_deref())?;
+        let mut filter = filter.clone();
+        if let Some(own) = caller.scope() {
+            filter.customer_id = Some(own.to_string());
+        }
+        let mut orders = entity::page(self.outbox.db(), &filter, sort, after, limit as u64).await?;
         let has_next = orders.len() > limit;
         orders.truncate(limit);
         Ok(Page { orders, has_next })
@@ -361,6 +375,30 @@ impl Order {
 
 fn happened_now(order: &Order, event_type: EventType) -> HistoryEntry {
     HistoryEntry { order_id: order.id, event_type, at: order.created_at, trace_id: propagation::current_trace_id() }
+}
+
+/// Refuses the name of a customer to anybody but this customer and those who may see everybody's orders. It reveals
+/// nothing: whether there is such a customer was not looked at.
+fn own_or_refused(caller: &Identity, named: Option<&str>) -> Result<(), OrderError> {
+    match (caller.scope(), named) {
+        (Some(own), Some(named)) if own.as_str() != named => Err(OrderError::OtherCustomer),
+        _ => Ok(()),
+    }
+}
+
+/// The name space of a caller's idempotency keys, so that nobody's key can be another's. Subjects are as long as the
+/// column, and personal; a fingerprint is neither.
+fn key_space(caller: &Identity) -> String {
+    let of = |kind: &str, subject: &str| format!("{kind}-{}", base16(&Sha256::digest(subject)));
+    match caller {
+        Identity::Anyone => "anyone".to_owned(),
+        Identity::Customer(customer) => of("customer", customer.as_str()),
+        Identity::Operator(subject) => of("operator", subject),
+    }
+}
+
+fn base16(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A fingerprint of what was asked. It need not resist attack: a client can only collide with itself.

@@ -66,6 +66,10 @@ pub struct Config {
     )]
     pub amount_limit: AmountLimit,
 
+    /// Who is let in.
+    #[command(flatten)]
+    pub identity: chassis::identity::IdentityConfig,
+
     /// Origins whose pages may open WebSockets beside our own: https://shop.example,http://localhost:5173, or *.
     #[arg(
         long = "cors-origins",
@@ -87,4 +91,15 @@ pub struct Config {
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Print a development token, signed with JWT_SECRET, for the header: Authorization: Bearer <token>.
+    Token(crate::token::Token),
 }

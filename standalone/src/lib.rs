@@ -11,17 +11,19 @@ mod data;
 mod gateway;
 mod metrics;
 mod samples;
+mod token;
 
 use std::{sync::Arc, time::Instant};
 
 use anyhow::{Context, Result, bail};
 use chassis::{
+    identity::IdentityConfig,
     listen::{Listen, ListenError, Listener},
     service::RunningService,
 };
 use messaging::{EventBus, in_process::InProcessBus};
 
-pub use config::Config;
+pub use config::{Command, Config};
 
 use crate::data::DataFolder;
 
@@ -44,6 +46,8 @@ pub struct Tandem {
 /// One message that names everything that is in the way, e.g. every port that is taken.
 pub async fn start(config: Config) -> Result<Tandem> {
     let began = Instant::now();
+    let authenticator = config.identity.authenticator()?;
+    let identity = IdentityConfig::shared(authenticator.clone());
     let ports = Ports::bind(&config)?;
     let data = DataFolder::open(&config.data, config.reset)?;
 
@@ -56,18 +60,27 @@ pub async fn start(config: Config) -> Result<Tandem> {
     }
     let bus: Arc<dyn EventBus> = Arc::new(InProcessBus::new());
     let mut orders = orders::Config::embedded(on(ports.orders), &data.orders_url());
+    orders.identity = identity.clone();
     orders.default_customer_id = config.default_customer_id.clone();
     let orders = orders::start(orders, Arc::clone(&bus)).await?;
-    let invoices = invoices::Config::embedded(on(ports.invoices), &data.invoices_url(), config.amount_limit);
+    let mut invoices = invoices::Config::embedded(on(ports.invoices), &data.invoices_url(), config.amount_limit);
+    invoices.identity = identity.clone();
     let invoices = invoices::start(invoices, Arc::clone(&bus)).await?;
     let mut bff = bff::Config::new(on(ports.bff), orders.url().parse()?, invoices.url().parse()?);
+    bff.identity = identity;
     bff.live.origins = config.origins.clone();
     bff.pages = config.pages.clone();
     let bff = bff::start(bff, Arc::clone(&bus)).await?;
     let gateway = gateway::start(ports.gateway, &orders, &invoices, &bff);
     let metrics = metrics::start(ports.metrics);
 
-    let samples = if data.is_new() && !config.no_seed { samples::create(gateway.url()).await? } else { 0 };
+    // Where tokens are asked for, the samples need one: without a secret to sign it with there are none.
+    let token = token::for_samples(&config.identity);
+    let may_seed = authenticator.is_open() || token.is_some();
+    let samples = match data.is_new() && !config.no_seed && may_seed {
+        true => samples::create(gateway.url(), token.as_ref()).await?,
+        false => 0,
+    };
     let banner = banner::text(&banner::Facts {
         gateway: gateway.url(),
         orders: orders.url(),

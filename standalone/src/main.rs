@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
-use standalone::Config;
+use standalone::{Command, Config};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -11,6 +11,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
+    if let Some(Command::Token(token)) = &config.command {
+        return Ok(writeln!(std::io::stdout(), "{}", token.make(&config.identity)?)?);
+    }
     // The banner is what a first start should show; RUST_LOG=info shows the rest.
     let telemetry = chassis::telemetry::init_with_logs("tandem", &config.telemetry, "warn")?;
     // Listening for signals before the start: Ctrl+C during the samples stops cleanly, too.

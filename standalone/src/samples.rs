@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use reqwest::header::{self, HeaderMap, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -27,9 +29,16 @@ enum Fate {
 /// How long an event may take from one service to the other, at the very most.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Creates the samples by the gateway at `url`, waits until each has settled, and answers how many there are.
-pub(crate) async fn create(url: &str) -> Result<usize> {
-    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+/// Creates the samples by the gateway at `url`, with `token` where one is asked for, waits until each has settled, and
+/// answers how many there are.
+pub(crate) async fn create(url: &str, token: Option<&SecretString>) -> Result<usize> {
+    let mut headers = HeaderMap::new();
+    if let Some(token) = token {
+        let mut credentials = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))?;
+        credentials.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, credentials);
+    }
+    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).default_headers(headers).build()?;
     for (amount, customer, fate) in SAMPLES {
         let placed = post(&http, format!("{url}/orders"), json!({ "amount": amount, "customerId": customer })).await?;
         let order = placed["id"].as_str().context("an order without id")?.to_owned();

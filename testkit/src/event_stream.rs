@@ -32,12 +32,19 @@ impl EventStream {
 
     /// Sends a whole request to the API at `url`.
     pub async fn of(url: &str, body: &Value) -> Self {
+        Self::try_of(url, body, None).await.unwrap_or_else(|refused| panic!("refused: {}", refused.status()))
+    }
+
+    /// Sends a whole request, with a token, to the API at `url`, which may refuse it.
+    pub async fn try_of(url: &str, body: &Value, token: Option<&str>) -> Result<Self, Response> {
         // A client of its own, so that the connection is closed with the stream.
         let client = Client::builder().no_proxy().build().unwrap();
-        let request = client.post(format!("{url}/graphql")).header("accept", "text/event-stream").json(body);
+        let mut request = client.post(format!("{url}/graphql")).header("accept", "text/event-stream").json(body);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
         let response = request.send().await.unwrap();
-        assert_eq!(response.status(), 200);
-        Self { response, unread: String::new() }
+        if response.status() == 200 { Ok(Self { response, unread: String::new() }) } else { Err(response) }
     }
 
     /// The response itself, for its headers.

@@ -18,13 +18,16 @@ pub mod event_stream;
 pub mod otlp;
 pub mod proxy;
 pub mod roles;
+pub mod socket;
 pub mod tls;
+pub mod tokens;
 mod wait;
 pub mod world;
 
 pub use broker::TestBroker;
 pub use database::TestDatabase;
 pub use event_stream::{EventStream, StreamEvent};
+pub use socket::Socket;
 pub use wait::{PATIENCE, eventually};
 pub use world::World;
 

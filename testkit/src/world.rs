@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bff::LiveGauges;
-use chassis::{listen::Listen, service::RunningService};
+use chassis::{identity::IdentityConfig, listen::Listen, service::RunningService};
 use contracts::{Amount, topology::Queue};
 use invoices::invoice::AmountLimit;
 use messaging::{EventBus, Outcome, in_process::InProcessBus, rabbitmq::RabbitMq};
@@ -48,6 +48,8 @@ pub struct Settings {
     pub database_address: Option<std::net::SocketAddr>,
     /// Another address for the broker.
     pub broker_address: Option<std::net::SocketAddr>,
+    /// Who is let in: everybody, unless it is said otherwise.
+    pub identity: IdentityConfig,
     /// Another address for the broker, for the BFF alone.
     pub bff_broker_address: Option<std::net::SocketAddr>,
 }
@@ -121,6 +123,7 @@ impl World {
             let (bus, owned) = self.bus();
             let mut config = orders::Config::embedded(Listen::anywhere(), &self.database_url(&self.orders_db));
             config.reconcile_after = self.settings.orders_patience.unwrap_or_default();
+            config.identity = self.settings.identity.clone();
             self.orders.push(closing(orders::start(config, bus).await.unwrap(), owned));
         }
     }
@@ -134,6 +137,7 @@ impl World {
             let mut config =
                 invoices::Config::embedded(Listen::anywhere(), &self.database_url(&self.invoices_db), limit);
             config.reconcile_after = self.settings.invoices_patience.unwrap_or_default();
+            config.identity = self.settings.identity.clone();
             self.invoices.push(closing(invoices::start(config, bus).await.unwrap(), owned));
         }
     }
@@ -156,6 +160,7 @@ impl World {
                 self.invoices_url().parse().unwrap(),
             );
             config.live.gauges = self.gauges.clone();
+            config.identity = self.settings.identity.clone();
             // A machine that is busy must not make a service look slow.
             (config.subgraph_timeout, config.request_timeout) = (PATIENCE / 2, PATIENCE);
             self.bffs.push(closing(bff::start(config, bus).await.unwrap(), owned));

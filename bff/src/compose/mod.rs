@@ -14,9 +14,10 @@ mod page;
 
 use std::sync::Arc;
 
+use chassis::identity::Caller;
 use tokio::time::Instant;
 
-use crate::subgraph::{Identity, Subgraph, Terms};
+use crate::subgraph::{Subgraph, Terms};
 
 /// The services behind the API.
 #[derive(Debug)]
@@ -34,9 +35,9 @@ pub(crate) struct Composer {
 }
 
 impl Composer {
-    /// A composer for a request that has until `deadline`.
-    pub(crate) fn new(subgraphs: Arc<Subgraphs>, deadline: Instant) -> Self {
-        Self { subgraphs, terms: Terms { deadline, identity: Identity::default(), alone: false } }
+    /// A composer for a request of `caller` that has until `deadline`.
+    pub(crate) fn new(subgraphs: Arc<Subgraphs>, deadline: Instant, caller: Caller) -> Self {
+        Self { subgraphs, terms: Terms { deadline, caller, alone: false } }
     }
 
     /// The same, reading nothing that was asked for before now.

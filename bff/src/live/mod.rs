@@ -6,21 +6,20 @@
 //!
 //! `feed.rs` hears the bus and tells every subscriber at once; a slow one is never waited for. `updates.rs` is one
 //! subscriber: which orders it has to read, and what it has shown. `reader.rs` reads, for all subscribers with the same
-//! selection together. `catch_up.rs` finds what an interruption of the bus has hidden.
+//! token and selection together (`readers.rs`): an order that is somebody else's is, for them, not there.
+//! `catch_up.rs` finds what an interruption of the bus has hidden.
 
 mod catch_up;
 mod feed;
 mod gauges;
 mod reader;
+mod readers;
 mod updates;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_graphql::ID;
+use chassis::identity::Caller;
 use futures_util::stream::BoxStream;
 use messaging::{EventBus, Subscription};
 use tokio::time::Instant;
@@ -32,10 +31,12 @@ use crate::{
     schema::Order,
     selection::Selection,
 };
+use catch_up::CatchUp;
 use feed::Feed;
 pub(crate) use gauges::Counted;
 pub use gauges::{Gauge, LiveGauges};
 use reader::Reader;
+use readers::Readers;
 use updates::{Scope, Updates};
 
 /// What all live updates of a process share.
@@ -44,7 +45,7 @@ pub(crate) struct Live(Arc<Shared>);
 
 struct Shared {
     feed: Arc<Feed>,
-    readers: Mutex<HashMap<Selection, Weak<Reader>>>,
+    readers: Arc<Readers>,
     source: Source,
     gauges: LiveGauges,
     tasks: TaskTracker,
@@ -59,9 +60,9 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// For one reading, which may take as long as a request.
-    fn composer(&self) -> Composer {
-        Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.timeout).alone()
+    /// For one reading on behalf of `caller`, which may take as long as a request.
+    fn composer(&self, caller: &Caller) -> Composer {
+        Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.timeout, caller.clone()).alone()
     }
 }
 
@@ -82,15 +83,18 @@ impl Live {
         let feed = Arc::new(Feed::default());
         let source = Source { subgraphs, timeout };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(catch_up::run(Arc::clone(&feed), feed.changes(), source.clone(), stop.clone()));
-        let live = Self(Arc::new(Shared { feed, readers: Mutex::default(), source, gauges, tasks, stop }));
+        let readers = Arc::new(Readers::default());
+        let catching_up = CatchUp { feed: Arc::clone(&feed), readers: Arc::clone(&readers), source: source.clone() };
+        tasks.spawn(catching_up.run(feed.changes(), stop.clone()));
+        let live = Self(Arc::new(Shared { feed, readers, source, gauges, tasks, stop }));
         let subscription = bus.listen(Arc::clone(&live.0.feed) as _);
         (live.clone(), Listening { subscription, live })
     }
 
-    /// The updates of one order, its present state first; of all orders, from now on, where `id` is `None`.
+    /// The updates of one order, its present state first; of all orders of the caller, from now on, where `id` is `None`.
     pub(crate) fn updates(
         &self,
+        caller: &Caller,
         id: Option<ID>,
         selection: Selection,
     ) -> BoxStream<'static, async_graphql::Result<Arc<Order>>> {
@@ -103,11 +107,11 @@ impl Live {
         // Heard first and read then, so that no change falls in between.
         let changes = self.0.feed.changes();
         let counted = self.0.gauges.subscriptions.count();
-        Updates::new(scope, Arc::clone(&self.0.feed), changes, self.reader(selection), counted).into_stream()
+        Updates::new(scope, Arc::clone(&self.0.feed), changes, self.reader(caller, selection), counted).into_stream()
     }
 
-    /// The one reader of this selection.
-    fn reader(&self, selection: Selection) -> Arc<Reader> {
+    /// The one reader of this selection for this caller.
+    fn reader(&self, caller: &Caller, selection: Selection) -> Arc<Reader> {
         // What tells how far an order has come is read whether or not the subscriber asked for it.
         let mut selection = selection.with_value("status");
         for (field, mark) in [("invoice", "status"), ("timeline", "type")] {
@@ -115,14 +119,9 @@ impl Live {
                 selection = selection.with(field, Selection::object().with_value(mark));
             }
         }
-        let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        readers.retain(|_, reader| reader.strong_count() > 0);
-        if let Some(reader) = readers.get(&selection).and_then(Weak::upgrade) {
-            return reader;
-        }
-        let reader = Arc::new(Reader::new(self.0.source.clone(), selection.clone(), self.0.tasks.clone()));
-        readers.insert(selection, Arc::downgrade(&reader));
-        reader
+        self.0.readers.get_or_insert(caller, selection, |caller, selection| {
+            Reader::new(self.0.source.clone(), caller, selection, self.0.tasks.clone())
+        })
     }
 }
 

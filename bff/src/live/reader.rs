@@ -1,4 +1,4 @@
-//! Reads the present state of orders, for all subscribers with the same selection together.
+//! Reads the present state of orders, for all subscribers with the same token and the same selection together.
 //!
 //! Invariant: an answer was read after it was asked for. A question that comes while a reading is on its way waits for
 //! the next one, since the present one may have passed the change already; so nobody takes an old state for the answer
@@ -11,6 +11,7 @@ use std::{
 };
 
 use async_graphql::ID;
+use chassis::identity::Caller;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info_span};
@@ -26,12 +27,13 @@ use crate::{
 /// How many orders are read at once: as many as two calls carry comfortably.
 const BATCH: usize = 50;
 
-/// The present state of one order; `None` when there is no such order.
+/// The present state of one order; `None` when there is no such order, or it is somebody else's.
 pub(super) type Answer = Result<Option<Arc<Order>>, SubgraphError>;
 
 /// Reads orders with one selection.
 pub(super) struct Reader {
     source: Source,
+    caller: Caller,
     selection: Selection,
     waiting: Mutex<Waiting>,
     tasks: TaskTracker,
@@ -45,9 +47,9 @@ struct Waiting {
 }
 
 impl Reader {
-    /// Reads `selection` at `source`, in `tasks`.
-    pub(super) fn new(source: Source, selection: Selection, tasks: TaskTracker) -> Self {
-        Self { source, selection, waiting: Mutex::default(), tasks }
+    /// Reads `selection` at `source` for `caller`, in `tasks`.
+    pub(super) fn new(source: Source, caller: Caller, selection: Selection, tasks: TaskTracker) -> Self {
+        Self { source, caller, selection, waiting: Mutex::default(), tasks }
     }
 
     /// Reads an order, from now on.
@@ -72,7 +74,7 @@ impl Reader {
         while let Some(batch) = self.next_batch() {
             let ids: Vec<ID> = batch.iter().map(|(id, _)| ID::from(id.to_string())).collect();
             let span = info_span!(parent: None, "read updates", orders = ids.len());
-            let composer = self.source.composer();
+            let composer = self.source.composer(&self.caller);
             let answers = composer.orders_by_id(&ids, self.selection.clone()).instrument(span).await;
             for ((_, waiting), answer) in batch.into_iter().zip(answers) {
                 let answer = answer.map(|order| order.map(Arc::new));

@@ -9,7 +9,7 @@ use super::{fetched::Asked, invoice::Invoice, order::Order};
 pub(crate) struct CreateOrderInput {
     /// Whole number of minor units, 1 to 2147483647.
     amount: i32,
-    /// Up to 255 characters. When absent the service's default customer is used (`customer-123` in development).
+    /// Up to 255 characters. When absent it is the customer of the token; where no tokens are asked for, the default customer (`customer-123` in development).
     customer_id: Option<ID>,
     /// Up to 255 characters; a UUID is best. The same key with the same input returns the first order and creates no second one.
     idempotency_key: Option<String>,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, Result, Subscription as SubscriptionObject};
+use chassis::identity::caller_of;
 use futures_util::Stream;
 
 use super::{once::selection_of_item, order::Order};
@@ -21,6 +22,6 @@ impl Subscription {
         ctx: &Context<'_>,
         id: Option<ID>,
     ) -> Result<impl Stream<Item = Result<Arc<Order>>> + use<>> {
-        Ok(ctx.data::<Live>()?.updates(id, selection_of_item(ctx)))
+        Ok(ctx.data::<Live>()?.updates(caller_of(ctx)?, id, selection_of_item(ctx)))
     }
 }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::body::Bytes;
-use chassis::propagation;
+use chassis::{identity::Caller, propagation};
 use reqwest::{StatusCode, Url, header};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span, field::Empty, info_span};
@@ -81,9 +81,14 @@ impl Client {
         self.name
     }
 
-    /// Sends `body` and answers with the body of the answer; `repeatable` when sending it twice does no harm. In its span
-    /// (OpenTelemetry semantic conventions for HTTP clients).
-    pub(super) async fn fetch(self: Arc<Self>, body: Bytes, repeatable: bool) -> Result<Bytes, SubgraphError> {
+    /// Sends `body` for `caller` and answers with the body of the answer; `repeatable` when sending it twice does no harm.
+    /// In its span (OpenTelemetry semantic conventions for HTTP clients).
+    pub(super) async fn fetch(
+        self: Arc<Self>,
+        body: Bytes,
+        repeatable: bool,
+        caller: Caller,
+    ) -> Result<Bytes, SubgraphError> {
         let span = info_span!(
             "call",
             otel.name = "POST",
@@ -97,11 +102,13 @@ impl Client {
             otel.status_code = Empty,
             error.r#type = Empty,
         );
-        async { self.guarded(body, repeatable).await.map_err(|failure| self.failed(failure)) }.instrument(span).await
+        async { self.guarded(body, repeatable, &caller).await.map_err(|failure| self.failed(failure)) }
+            .instrument(span)
+            .await
     }
 
     /// Makes the call when there is room for it and hope.
-    async fn guarded(&self, body: Bytes, repeatable: bool) -> Result<Bytes, Failure> {
+    async fn guarded(&self, body: Bytes, repeatable: bool, caller: &Caller) -> Result<Bytes, Failure> {
         let limit = Instant::now() + self.timeout;
         let _place = match timeout_at(limit, self.bulkhead.enter()).await {
             Ok(Ok(place)) => place,
@@ -109,7 +116,7 @@ impl Client {
             Err(_) => return Err(Failure::Timeout),
         };
         let permit = self.breaker.permit().ok_or(Failure::LeftAlone)?;
-        let answer = timeout_at(limit, self.attempts(&body, repeatable)).await.unwrap_or(Err(Failure::Timeout));
+        let answer = timeout_at(limit, self.attempts(&body, repeatable, caller)).await.unwrap_or(Err(Failure::Timeout));
         match &answer {
             Err(failure) if failure.is_of_service() => permit.failed(),
             _ => permit.succeeded(),
@@ -118,22 +125,25 @@ impl Client {
     }
 
     /// One attempt, and another where the connection failed.
-    async fn attempts(&self, body: &Bytes, repeatable: bool) -> Result<Bytes, Failure> {
-        match self.exchange(body.clone()).await {
+    async fn attempts(&self, body: &Bytes, repeatable: bool, caller: &Caller) -> Result<Bytes, Failure> {
+        match self.exchange(body.clone(), caller).await {
             Err(Failure::Connection(error)) if repeatable && !error.is_timeout() => {
                 Span::current().record("http.request.resend_count", 1);
                 tracing::debug!(subgraph = self.name, "asking {} again, the connection failed", self.name);
-                self.exchange(body.clone()).await
+                self.exchange(body.clone(), caller).await
             }
             answer => answer,
         }
     }
 
-    async fn exchange(&self, body: Bytes) -> Result<Bytes, Failure> {
+    async fn exchange(&self, body: Bytes, caller: &Caller) -> Result<Bytes, Failure> {
         const JSON: header::HeaderValue = header::HeaderValue::from_static("application/json");
         let request = self.http.post(self.endpoint.clone()).header(header::CONTENT_TYPE, JSON).body(body);
         let mut request = request.build().map_err(Failure::Connection)?;
         request.headers_mut().insert(header::ACCEPT, JSON);
+        if let Some(token) = &caller.token {
+            request.headers_mut().insert(header::AUTHORIZATION, token.to_header());
+        }
         propagation::inject_headers(request.headers_mut());
 
         let mut response = self.http.execute(request).await.map_err(Failure::Connection)?;
@@ -221,6 +231,8 @@ impl Failure {
             Self::Status(status) if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS => {
                 (ErrorKind::Unavailable, status.as_str().to_owned())
             }
+            // Verified here a moment ago: its time was over on the way, or the service has other keys.
+            Self::Status(StatusCode::UNAUTHORIZED) => (ErrorKind::Unauthenticated, "401".to_owned()),
             Self::Status(status) => (ErrorKind::BadAnswer, status.as_str().to_owned()),
             Self::NotJson => (ErrorKind::BadAnswer, "not_json".to_owned()),
             Self::TooLarge => (ErrorKind::BadAnswer, "too_large".to_owned()),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Codes of a service that are about the client's input. Their messages are written for clients.
-const FOR_CLIENTS: [&str; 2] = ["BAD_USER_INPUT", "BAD_CURSOR"];
+const FOR_CLIENTS: [&str; 3] = ["BAD_USER_INPUT", "BAD_CURSOR", "FORBIDDEN"];
 
 /// A call that brought no answer, or an answer that is an error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,9 @@ pub(crate) enum ErrorKind {
     /// The service did not answer in time.
     #[error("no answer in time")]
     Timeout,
+    /// The service does not take the client's token.
+    #[error("the token was not taken")]
+    Unauthenticated,
     /// The answer is not what was asked for.
     #[error("an answer that is not what was asked for")]
     BadAnswer,
@@ -95,6 +98,9 @@ impl SubgraphError {
                 ("SERVICE_UNAVAILABLE", format!("the {service} service is unavailable; try again"))
             }
             ErrorKind::Timeout => ("TIMEOUT", format!("the {service} service did not answer in time; try again")),
+            ErrorKind::Unauthenticated => {
+                ("UNAUTHENTICATED", format!("the {service} service does not take the token, or not any more"))
+            }
             ErrorKind::Graphql(error) if error.is_for_clients() => {
                 let code = error.code().unwrap_or_default();
                 return Error::new(&error.message).extend_with(|_, extensions| {

@@ -1,6 +1,6 @@
 //! In-flight de-duplication: a query that is on its way already is not sent again, its answer is shared.
 //!
-//! Two queries are the same when their bytes are, and when they are asked for the same [`Identity`]: what one client may
+//! Two queries are the same when their bytes are, and when they are asked for the same [`Caller`]: what one client may
 //! see must never reach another. A flight belongs to all who wait for it. It goes on for as long as one of them does,
 //! whoever began it, so it is given the service's own time limit, and each adds the deadline of its own request.
 //!
@@ -15,6 +15,7 @@ use std::{
 };
 
 use axum::body::Bytes;
+use chassis::identity::Caller;
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
@@ -22,16 +23,8 @@ use futures_util::{
 
 use super::error::SubgraphError;
 
-/// For whom a service is asked. Today there is only one: no credentials are passed on yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(crate) enum Identity {
-    /// Nobody in particular.
-    #[default]
-    Anonymous,
-}
-
 /// What makes two queries the same: who asks, and the request's body, which is the document and its variables.
-type Key = (Identity, Bytes);
+type Key = (Caller, Bytes);
 
 /// The body of an answer.
 type Landed = Result<Bytes, SubgraphError>;
@@ -50,11 +43,11 @@ struct Board {
 
 impl Flights {
     /// Joins the flight of this query, or begins it with `call`.
-    pub(super) fn join<F>(&self, identity: Identity, body: &Bytes, call: impl FnOnce() -> F) -> Shared<Flight>
+    pub(super) fn join<F>(&self, caller: &Caller, body: &Bytes, call: impl FnOnce() -> F) -> Shared<Flight>
     where
         F: Future<Output = Landed> + Send + 'static,
     {
-        let key = (identity, body.clone());
+        let key = (caller.clone(), body.clone());
         let mut board = self.lock();
         if let Some(flight) = board.flights.get(&key).and_then(|(_, flight)| flight.upgrade()) {
             return flight;
@@ -139,7 +132,7 @@ mod tests {
     #[tokio::test]
     async fn the_same_query_is_called_once_and_another_apart() {
         let (flights, service) = (Flights::default(), Service::shut());
-        let join = |body: &Bytes| flights.join(Identity::Anonymous, body, || service.call());
+        let join = |body: &Bytes| flights.join(&Caller::ANYONE, body, || service.call());
         let (one, other, apart) = (join(&QUERY), join(&QUERY), join(&Bytes::from_static(b"another")));
         service.open(2);
         let (one, other, apart) = tokio::join!(one, other, apart);
@@ -152,9 +145,9 @@ mod tests {
     #[tokio::test]
     async fn who_began_a_flight_may_leave_it() {
         let (flights, service) = (Flights::default(), Service::shut());
-        let mut leader = Box::pin(flights.join(Identity::Anonymous, &QUERY, || service.call()));
+        let mut leader = Box::pin(flights.join(&Caller::ANYONE, &QUERY, || service.call()));
         assert!(futures_util::poll!(&mut leader).is_pending());
-        let follower = flights.join(Identity::Anonymous, &QUERY, || service.call());
+        let follower = flights.join(&Caller::ANYONE, &QUERY, || service.call());
         drop(leader);
         service.open(1);
         assert_eq!(follower.await, Ok(Bytes::from("0")));
@@ -163,7 +156,7 @@ mod tests {
     #[tokio::test]
     async fn a_flight_that_all_have_left_is_over() {
         let (flights, service) = (Flights::default(), Service::shut());
-        let mut only = Box::pin(flights.join(Identity::Anonymous, &QUERY, || service.call()));
+        let mut only = Box::pin(flights.join(&Caller::ANYONE, &QUERY, || service.call()));
         assert!(futures_util::poll!(&mut only).is_pending());
         drop(only);
         assert!(flights.lock().flights.is_empty());
@@ -172,10 +165,10 @@ mod tests {
     #[tokio::test]
     async fn after_a_mutation_nobody_joins_what_began_before() {
         let (flights, service) = (Flights::default(), Service::shut());
-        let mut before = Box::pin(flights.join(Identity::Anonymous, &QUERY, || service.call()));
+        let mut before = Box::pin(flights.join(&Caller::ANYONE, &QUERY, || service.call()));
         assert!(futures_util::poll!(&mut before).is_pending());
         flights.close();
-        let after = flights.join(Identity::Anonymous, &QUERY, || service.call());
+        let after = flights.join(&Caller::ANYONE, &QUERY, || service.call());
         service.open(2);
         assert_eq!((before.await, after.await), (Ok(Bytes::from("0")), Ok(Bytes::from("1"))));
         assert!(flights.lock().flights.is_empty());

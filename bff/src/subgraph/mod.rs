@@ -20,6 +20,7 @@ use std::sync::{
 };
 
 use axum::body::Bytes;
+use chassis::{graphql::SCHEMA_QUESTION, identity::Caller};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, join},
@@ -34,7 +35,6 @@ pub(crate) use client::{Limits, http_client};
 pub(crate) use compatibility::differences;
 pub(crate) use error::{ErrorKind, SubgraphError};
 use flights::Flights;
-pub(crate) use flights::Identity;
 pub(crate) use operation::Operation;
 
 /// How many more calls one question for entities may cost, where the service gives up on all of them for the sake of
@@ -49,12 +49,12 @@ pub(crate) struct Subgraph {
 }
 
 /// On what terms a service is asked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Terms {
     /// When whoever asks stops to wait.
     pub(crate) deadline: Instant,
-    /// For whom.
-    pub(crate) identity: Identity,
+    /// For whom. Its token goes along.
+    pub(crate) caller: Caller,
     /// What is read must not have been asked for before now.
     pub(crate) alone: bool,
 }
@@ -138,8 +138,9 @@ impl Subgraph {
         struct Service {
             sdl: String,
         }
-        let question = Bytes::from_static(br#"{"query":"{_service{sdl}}"}"#);
-        let body = Arc::clone(&self.client).fetch(question, true).await?;
+        // The one question that a service answers to anybody.
+        let question = Bytes::from_static(SCHEMA_QUESTION.as_bytes());
+        let body = Arc::clone(&self.client).fetch(question, true, Caller::ANYONE).await?;
         let body: Body = serde_json::from_slice(&body).map_err(|error| self.client.no_graphql(&error))?;
         Ok(body.data.service.sdl)
     }
@@ -153,12 +154,13 @@ impl Subgraph {
         let body = Bytes::from(serde_json::to_vec(operation).map_err(|error| self.client.no_graphql(&error))?);
         let client = Arc::clone(&self.client);
         let landed = if operation.is_query() && !terms.alone {
-            let flight = self.flights.join(terms.identity, &body, || client.fetch(body.clone(), true));
+            let flight =
+                self.flights.join(&terms.caller, &body, || client.fetch(body.clone(), true, terms.caller.clone()));
             timeout_at(terms.deadline, flight).await
         } else {
             // Whether it ends well, badly or not at all: what is read from now on may be another.
             let _closed = (!operation.is_query()).then(|| Closing(&self.flights));
-            timeout_at(terms.deadline, client.fetch(body, operation.is_query())).await
+            timeout_at(terms.deadline, client.fetch(body, operation.is_query(), terms.caller.clone())).await
         };
         let body = landed.unwrap_or_else(|_| Err(self.client.out_of_time()))?;
         serde_json::from_slice(&body).map_err(|error| self.client.no_graphql(&error))

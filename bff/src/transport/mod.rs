@@ -4,6 +4,7 @@
 //! only decided which transport a request wants, and that everything ends when the process stops: hyper waits for no
 //! upgraded connection, and an event stream would have it wait for ever.
 
+mod gate;
 mod origin;
 mod protocol;
 mod socket;
@@ -20,6 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
+use chassis::identity::Authenticator;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{config::LiveConfig, entry::Entry};
@@ -32,6 +34,7 @@ pub(crate) struct Transports(Arc<Shared>);
 
 struct Shared {
     entry: Entry,
+    authenticator: Authenticator,
     limits: LiveConfig,
     /// Fires when the process stops.
     stop: CancellationToken,
@@ -40,17 +43,19 @@ struct Shared {
 }
 
 impl Transports {
-    /// To `entry`, within `limits`.
-    pub(crate) fn new(entry: Entry, limits: LiveConfig) -> Self {
-        Self(Arc::new(Shared { entry, limits, stop: CancellationToken::new(), sockets: TaskTracker::new() }))
+    /// To `entry`, for whom `authenticator` lets in, within `limits`.
+    pub(crate) fn new(entry: Entry, authenticator: Authenticator, limits: LiveConfig) -> Self {
+        let (stop, sockets) = (CancellationToken::new(), TaskTracker::new());
+        Self(Arc::new(Shared { entry, authenticator, limits, stop, sockets }))
     }
 
     /// The routes: `/graphql` with all transports around `plain`, and `/graphql/ws` for WebSockets alone.
     pub(crate) fn routes(&self, plain: MethodRouter) -> Router {
         let choose = middleware::from_fn_with_state(self.clone(), choose);
-        Router::new()
+        let routes = Router::new()
             .route("/graphql", plain.layer(choose))
-            .route("/graphql/ws", get(websocket::upgrade).with_state(self.clone()))
+            .route("/graphql/ws", get(websocket::upgrade).with_state(self.clone()));
+        gate::protect(&self.0.authenticator, routes)
     }
 
     /// Ends all streams and sockets, in the words of their protocols.

@@ -2,9 +2,11 @@
 //! package `graphql-ws`, PROTOCOL.md).
 
 use async_graphql::{Request, Response, ServerError};
-use chassis::{graphql, problem::Problem};
+use chassis::{graphql, identity::Refusal, problem::Problem};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use super::gate::Credentials;
 
 /// The name of the subprotocol, the only one that is spoken here.
 pub(super) const SUBPROTOCOL: &str = "graphql-transport-ws";
@@ -12,7 +14,7 @@ pub(super) const SUBPROTOCOL: &str = "graphql-transport-ws";
 /// What a client says.
 #[derive(Debug)]
 pub(super) enum ClientMessage {
-    ConnectionInit,
+    ConnectionInit(Credentials),
     Ping { payload: Option<Value> },
     Pong,
     Subscribe { id: String, request: Box<Request> },
@@ -45,7 +47,7 @@ impl ClientMessage {
             payload => Ok(payload),
         };
         match raw.r#type.as_str() {
-            "connection_init" => check_payload(payload).map(|_| Self::ConnectionInit),
+            "connection_init" => Ok(Self::ConnectionInit(Credentials::from_payload(check_payload(payload)?))),
             "ping" => Ok(Self::Ping { payload: check_payload(payload)? }),
             "pong" => check_payload(payload).map(|_| Self::Pong),
             "subscribe" => {
@@ -127,6 +129,11 @@ impl Close {
         Self::new(4401, "Unauthorized")
     }
 
+    /// The client is not let in, or not any more. By the protocol a client may come again with another token.
+    pub(super) fn forbidden(why: Refusal) -> Self {
+        Self::new(4403, format!("Forbidden: {why}"))
+    }
+
     /// The client speaks another language.
     pub(super) fn subprotocol_not_acceptable() -> Self {
         Self::new(4406, "Subprotocol not acceptable")
@@ -170,8 +177,8 @@ mod tests {
         let ClientMessage::Subscribe { id, request } = ClientMessage::read(subscribe).unwrap() else { panic!() };
         assert_eq!((id.as_str(), request.query.as_str()), ("1", "{a}"));
         for (text, expected) in [
-            (r#"{"type":"connection_init"}"#, ClientMessage::ConnectionInit),
-            (r#"{"type":"connection_init","payload":{"token":"t"}}"#, ClientMessage::ConnectionInit),
+            (r#"{"type":"connection_init"}"#, ClientMessage::ConnectionInit(Credentials::default())),
+            (r#"{"type":"connection_init","payload":{"a":1}}"#, ClientMessage::ConnectionInit(Credentials::default())),
             (r#"{"type":"ping","payload":null}"#, ClientMessage::Ping { payload: None }),
             (r#"{"type":"ping","payload":{"a":1}}"#, ClientMessage::Ping { payload: Some(json!({ "a": 1 })) }),
             (r#"{"type":"pong","more":1}"#, ClientMessage::Pong),

@@ -9,7 +9,10 @@ use std::{collections::HashMap, future::ready, pin::pin, sync::Arc, time::Durati
 
 use async_graphql::{Request, Response, parser::types::OperationType};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use chassis::graphql::{GraphqlService, request_error};
+use chassis::{
+    graphql::{GraphqlService, request_error},
+    identity::{Caller, Refusal},
+};
 use futures_util::{
     SinkExt, StreamExt,
     stream::{self, SplitSink, SplitStream},
@@ -23,6 +26,7 @@ use tracing::{Instrument, info_span};
 
 use super::{
     Transports,
+    gate::expired,
     protocol::{self, ClientMessage, Close, SUBPROTOCOL},
 };
 use crate::entry::Entry;
@@ -44,13 +48,13 @@ enum End {
     Gone,
 }
 
-/// Serves `socket` to its end.
-pub(super) async fn serve(socket: WebSocket, transports: Transports) {
+/// Serves `socket` to its end. Its opener may have shown a token.
+pub(super) async fn serve(socket: WebSocket, transports: Transports, opened_by: Option<Caller>) {
     let spoken = socket.protocol().and_then(|name| name.to_str().ok()) == Some(SUBPROTOCOL);
     let (mut sink, stream) = socket.split();
     let (out, mut queue) = mpsc::channel(QUEUE);
     let stop = transports.0.stop.clone();
-    let mut session = Session::new(transports, out);
+    let mut session = Session::new(transports, out, opened_by);
     let end = if spoken {
         tokio::select! {
             biased;
@@ -88,15 +92,18 @@ async fn write(sink: &mut SplitSink<WebSocket, Message>, queue: &mut Receiver<Me
 struct Session {
     transports: Transports,
     out: Sender<Message>,
-    acknowledged: bool,
+    opened_by: Option<Caller>,
+    /// Who was let in: then the connection is acknowledged.
+    caller: Option<Caller>,
     /// The running operations. Ended ones stay here until the next one begins.
     running: HashMap<String, AbortHandle>,
     operations: JoinSet<()>,
 }
 
 impl Session {
-    fn new(transports: Transports, out: Sender<Message>) -> Self {
-        Self { transports, out, acknowledged: false, running: HashMap::new(), operations: JoinSet::new() }
+    fn new(transports: Transports, out: Sender<Message>, opened_by: Option<Caller>) -> Self {
+        let (running, operations) = (HashMap::new(), JoinSet::new());
+        Self { transports, out, opened_by, caller: None, running, operations }
     }
 
     /// Follows what the client says, until there is a reason to end.
@@ -109,8 +116,10 @@ impl Session {
         // Anything that the client sends says that it is there.
         let mut heard_since_ping = true;
         loop {
+            let caller = self.caller.clone();
             tokio::select! {
-                () = &mut init_timeout, if !self.acknowledged => return End::Close(Close::init_timeout()),
+                () = expired(caller.as_ref()) => return End::Close(Close::forbidden(Refusal::Expired)),
+                () = &mut init_timeout, if caller.is_none() => return End::Close(Close::init_timeout()),
                 _ = pings.tick() => {
                     if !std::mem::replace(&mut heard_since_ping, false) {
                         return End::Gone;
@@ -146,17 +155,21 @@ impl Session {
     async fn follow(&mut self, text: &str) -> Result<(), End> {
         let message = ClientMessage::read(text).map_err(|what| End::Close(Close::invalid_message(&what)))?;
         match message {
-            ClientMessage::ConnectionInit if self.acknowledged => {
+            ClientMessage::ConnectionInit(_) if self.caller.is_some() => {
                 Err(End::Close(Close::too_many_initialisation_requests()))
             }
-            ClientMessage::ConnectionInit => {
-                self.acknowledged = true;
+            ClientMessage::ConnectionInit(credentials) => {
+                let caller = credentials.caller(&self.transports.0.authenticator, self.opened_by.as_ref());
+                let caller = caller.map_err(|refusal| End::Close(Close::forbidden(refusal)))?;
+                self.caller = Some(caller);
                 self.say(protocol::connection_ack()).await
             }
             ClientMessage::Ping { payload } => self.say(protocol::pong(payload)).await,
             ClientMessage::Pong => Ok(()),
-            ClientMessage::Subscribe { .. } if !self.acknowledged => Err(End::Close(Close::unauthorized())),
-            ClientMessage::Subscribe { id, request } => self.subscribe(id, *request).await,
+            ClientMessage::Subscribe { id, request } => match self.caller.clone() {
+                Some(caller) => self.subscribe(id, request.data(caller)).await,
+                None => Err(End::Close(Close::unauthorized())),
+            },
             ClientMessage::Complete { id } => {
                 if let Some(operation) = self.running.remove(&id) {
                     operation.abort();

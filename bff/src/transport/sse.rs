@@ -18,6 +18,7 @@ use axum::{
 use chassis::{
     graphql::{self, GraphqlService},
     http,
+    identity::{Caller, Refusal},
     problem::Problem,
 };
 use futures_util::{
@@ -27,7 +28,7 @@ use futures_util::{
 use tokio::time::timeout;
 use tracing::{Instrument, Span};
 
-use super::Transports;
+use super::{Transports, gate::expired};
 use crate::entry::Entry;
 
 /// How long a stream is silent at most. Half of what the most impatient gateways allow.
@@ -66,6 +67,7 @@ pub(super) async fn respond_to_subscription(
     request: Request,
 ) -> Result<Result<Response, Request>, Problem> {
     let (parts, body) = request.into_parts();
+    let caller = parts.extensions.get::<Caller>().cloned();
     let body = http::read_body(Request::from_parts(parts.clone(), body), &()).await?;
     let again = || Request::from_parts(parts.clone(), body.clone().into());
     // Whatever is wrong with it, plain HTTP has a better answer.
@@ -73,7 +75,7 @@ pub(super) async fn respond_to_subscription(
     match transports.0.entry.admit(request) {
         Ok(admitted) if Entry::operation_type(&admitted) == OperationType::Subscription => {
             let answers = transports.0.entry.stream(admitted);
-            Ok(Ok(event_stream(&transports, answers)))
+            Ok(Ok(event_stream(&transports, caller, answers)))
         }
         _ => Ok(Err(again())),
     }
@@ -83,6 +85,7 @@ pub(super) async fn respond_to_subscription(
 pub(super) async fn respond(transports: Transports, request: Request) -> Result<Response, Problem> {
     let shared = &transports.0;
     let by_get = *request.method() == Method::GET;
+    let caller = request.extensions().get::<Caller>().cloned();
     let request = graphql::read_request(request).await?;
     let answers = match shared.entry.admit(request) {
         Ok(admitted) if by_get && Entry::operation_type(&admitted) == OperationType::Mutation => {
@@ -98,15 +101,19 @@ pub(super) async fn respond(transports: Transports, request: Request) -> Result<
         }
         Err(refusal) => stream::once(std::future::ready(GraphqlResponse::from_errors(vec![refusal]))).boxed(),
     };
-    Ok(event_stream(&transports, answers))
+    Ok(event_stream(&transports, caller, answers))
 }
 
-/// The answers as events.
-fn event_stream(transports: &Transports, answers: BoxStream<'static, GraphqlResponse>) -> Response {
+/// The answers as events, until the caller's token expires.
+fn event_stream(
+    transports: &Transports,
+    caller: Option<Caller>,
+    answers: BoxStream<'static, GraphqlResponse>,
+) -> Response {
     let shared = &transports.0;
     // Held by the stream for as long as it is.
     let counted = shared.limits.gauges.event_streams.count();
-    let answers = answers.take_until(shared.stop.clone().cancelled_owned()).boxed();
+    let answers = until_expired(caller, answers).take_until(shared.stop.clone().cancelled_owned()).boxed();
     let events = stream::unfold(Some((answers, counted)), |open| async {
         let (mut answers, counted) = open?;
         match timeout(HEART_BEAT, answers.next()).await {
@@ -123,6 +130,28 @@ fn event_stream(transports: &Transports, answers: BoxStream<'static, GraphqlResp
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));
     response
+}
+
+/// The answers, and where the token ends before they do, the reason as the last one.
+fn until_expired(
+    caller: Option<Caller>,
+    answers: BoxStream<'static, GraphqlResponse>,
+) -> BoxStream<'static, GraphqlResponse> {
+    let expired = async move { expired(caller.as_ref()).await };
+    let ended = || {
+        let error = graphql::request_error(Refusal::Expired.code(), Refusal::Expired.to_string(), None);
+        Some(GraphqlResponse::from_errors(vec![error]))
+    };
+    let open = Some((answers, Box::pin(expired)));
+    stream::unfold(open, move |open| async move {
+        let (mut answers, mut expired) = open?;
+        tokio::select! {
+            biased;
+            () = &mut expired => ended().map(|last| (last, None)),
+            answer = answers.next() => answer.map(|answer| (answer, Some((answers, expired)))),
+        }
+    })
+    .boxed()
 }
 
 /// An answer as an event. JSON is one line, so it is one line of data.

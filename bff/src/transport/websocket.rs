@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use chassis::problem::Problem;
+use chassis::{identity::Caller, problem::Problem};
 
 use super::{Transports, protocol::SUBPROTOCOL, socket};
 
@@ -19,6 +19,7 @@ pub(super) async fn accept(transports: Transports, request: Request) -> Result<R
     let shared = &transports.0;
     let limits = &shared.limits;
     let (mut parts, _) = request.into_parts();
+    let opened_by = parts.extensions.get::<Caller>().cloned();
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await.map_err(no_upgrade)?;
     if !limits.origins.allow(&parts.headers) {
         return Err(Problem::new(StatusCode::FORBIDDEN)
@@ -40,7 +41,7 @@ pub(super) async fn accept(transports: Transports, request: Request) -> Result<R
             // Tracked, since the server that accepted it waits for upgraded connections no more.
             // Outside the span of the request, which would not end for as long as the socket is open.
             let task = sockets.track_future(async move {
-                socket::serve(socket, session).await;
+                socket::serve(socket, session, opened_by).await;
                 drop(counted);
             });
             task.await;

@@ -19,6 +19,7 @@ mod resilience;
 mod schema;
 mod service;
 mod sharing;
-mod socket;
 mod websockets;
 mod world;
+
+use testkit::socket;

@@ -13,6 +13,9 @@ pub enum ApiError {
     /// A cursor that was not made here, or belongs to another sort.
     #[error("{0}")]
     BadCursor(String),
+    /// It is somebody else's.
+    #[error("{0}")]
+    Forbidden(String),
     /// What the answer needs is away for the moment.
     #[error("a part of the service is unavailable; try again")]
     Unavailable,
@@ -26,6 +29,7 @@ impl ApiError {
         match self {
             Self::BadUserInput(_) => "BAD_USER_INPUT",
             Self::BadCursor(_) => "BAD_CURSOR",
+            Self::Forbidden(_) => "FORBIDDEN",
             Self::Unavailable => "SERVICE_UNAVAILABLE",
             Self::Internal => "INTERNAL",
         }

@@ -22,6 +22,9 @@ pub use service::GraphqlService;
 
 use async_graphql::SDLExportOptions;
 
+/// The question for the schema of a subgraph (Federation's `_service`), as our BFF asks it.
+pub const SCHEMA_QUESTION: &str = r#"{"query":"{_service{sdl}}"}"#;
+
 /// How a subgraph's SDL is printed, everywhere the same: with Federation's directives, fields in the order of the
 /// code.
 pub fn subgraph_sdl_options() -> SDLExportOptions {

@@ -9,21 +9,27 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use crate::{http, problem::Problem};
+use crate::{http, identity::Caller, problem::Problem};
 
 /// How many values a JSON text may have. Reading one costs a hundred times what its bytes do.
 const MAX_VALUES: usize = 2_500;
 
-/// Reads a request: its parameters for GET, its JSON body for POST.
+/// Reads a request: its parameters for GET, its JSON body for POST; and takes its caller along, for the resolvers.
 ///
 /// # Errors
 /// As the endpoint answers them: 400, naming the parameter that is not as it must be, 413 and 415.
 pub async fn read_request(request: HttpRequest) -> Result<Request, Problem> {
-    if request.method() != Method::POST {
-        return from_query(request.uri().query().unwrap_or_default());
-    }
-    http::require_json(request.headers())?;
-    from_body(&http::read_body(request, &()).await?)
+    let caller = request.extensions().get::<Caller>().cloned();
+    let read = if request.method() == Method::POST {
+        http::require_json(request.headers())?;
+        from_body(&http::read_body(request, &()).await?)?
+    } else {
+        from_query(request.uri().query().unwrap_or_default())?
+    };
+    Ok(match caller {
+        Some(caller) => read.data(caller),
+        None => read,
+    })
 }
 
 /// Reads a body.

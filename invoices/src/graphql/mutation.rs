@@ -1,6 +1,7 @@
 //! Changing: pay. What a caller can correct is a `userErrors` entry, not an error of the request.
 
 use async_graphql::{Context, ID, Object, Result};
+use chassis::identity::caller_of;
 use uuid::Uuid;
 
 use super::{
@@ -24,7 +25,7 @@ impl Mutation {
 
 async fn pay(ctx: &Context<'_>, id: &str) -> Result<PayInvoicePayload> {
     let paid = match Uuid::try_parse(id) {
-        Ok(id) => ctx.data::<InvoiceService>()?.pay(id).await,
+        Ok(id) => ctx.data::<InvoiceService>()?.pay(&caller_of(ctx)?.identity, id).await,
         Err(_) => Err(InvoiceError::NotFound),
     };
     let error = match paid {

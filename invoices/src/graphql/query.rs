@@ -1,7 +1,7 @@
 //! Reading: one invoice, a page of invoices, and the entities for the gateway.
 
 use async_graphql::{Context, ID, Object, Result, dataloader::DataLoader};
-use chassis::{cursor, graphql::PageRequest};
+use chassis::{cursor, graphql::PageRequest, identity::caller_of};
 use uuid::Uuid;
 
 use super::{
@@ -40,7 +40,10 @@ impl Query {
     #[graphql(entity)]
     async fn find_invoice_by_id(&self, ctx: &Context<'_>, id: ID) -> Option<Result<Invoice>> {
         let Ok(id) = Uuid::try_parse(&id) else { return None };
-        let found = async { ctx.data::<DataLoader<InvoiceLoader>>()?.load_one(id).await };
+        let found = async {
+            let caller = caller_of(ctx)?.identity.clone();
+            ctx.data::<DataLoader<InvoiceLoader>>()?.load_one((caller, id)).await
+        };
         found.await.map(|invoice| invoice.map(Invoice::from)).transpose()
     }
 
@@ -54,7 +57,7 @@ impl Query {
 /// An id that is no UUID belongs to no invoice.
 async fn find(ctx: &Context<'_>, id: &str) -> Result<Option<Invoice>> {
     let Ok(id) = Uuid::try_parse(id) else { return Ok(None) };
-    let invoice = ctx.data::<InvoiceService>()?.find(id).await.map_err(failure)?;
+    let invoice = ctx.data::<InvoiceService>()?.find(&caller_of(ctx)?.identity, id).await.map_err(failure)?;
     Ok(invoice.map(Invoice::from))
 }
 
@@ -69,7 +72,9 @@ async fn page(
     let request = PageRequest::check(first, after, sort.name())?;
     let filter = Filter::try_from(filter.unwrap_or_default())?;
     let invoices = ctx.data::<InvoiceService>()?;
-    let page = invoices.list(&filter, sort.into(), request.after.clone(), request.limit).await.map_err(failure)?;
+    let caller = &caller_of(ctx)?.identity;
+    let page =
+        invoices.list(caller, &filter, sort.into(), request.after.clone(), request.limit).await.map_err(failure)?;
 
     let cursors: Vec<String> = page.invoices.iter().map(|i| cursor::encode(sort.name(), &Key::from(i))).collect();
     let page_info = request.info(&cursors, page.has_next);

@@ -3,7 +3,10 @@
 use async_graphql::{
     ComplexObject, Context, Enum, ID, InputObject, Interface, Result, SimpleObject, dataloader::DataLoader,
 };
-use chassis::graphql::{DateTime, PageInfo, bad_user_input};
+use chassis::{
+    graphql::{DateTime, PageInfo, bad_user_input},
+    identity::caller_of,
+};
 use uuid::Uuid;
 
 use super::loader::ByOrder;
@@ -25,7 +28,10 @@ impl Order {
     /// Null with an entry in `errors` at this path: the invoices service did not answer.
     async fn invoice(&self, ctx: &Context<'_>) -> Option<Result<Invoice>> {
         let Ok(order_id) = Uuid::try_parse(&self.id) else { return None };
-        let found = async { ctx.data::<DataLoader<ByOrder>>()?.load_one(order_id).await };
+        let found = async {
+            let caller = caller_of(ctx)?.identity.clone();
+            ctx.data::<DataLoader<ByOrder>>()?.load_one((caller, order_id)).await
+        };
         found.await.map(|invoice| invoice.map(Invoice::from)).transpose()
     }
 }

@@ -61,6 +61,7 @@ fn failure(error: OrderError) -> async_graphql::Error {
     use async_graphql::ErrorExtensions;
     use chassis::graphql::ApiError;
     match error {
+        OrderError::OtherCustomer => ApiError::Forbidden(format!("filter.customerId {error}")).extend(),
         OrderError::Unavailable(cause) => ApiError::unavailable(&cause).extend(),
         other => ApiError::internal(&other).extend(),
     }

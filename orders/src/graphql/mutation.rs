@@ -1,6 +1,7 @@
 //! Changing: place and cancel. What a caller can correct is a `userErrors` entry, not an error of the request.
 
 use async_graphql::{Context, ID, Object, Result};
+use chassis::identity::caller_of;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -36,7 +37,7 @@ async fn create(ctx: &Context<'_>, input: CreateOrderInput) -> Result<CreateOrde
         customer_id: input.customer_id.map(|id| Value::String(id.0)),
         idempotency_key: input.idempotency_key,
     };
-    match ctx.data::<OrderService>()?.place(asked).await {
+    match ctx.data::<OrderService>()?.place(&caller_of(ctx)?.identity, asked).await {
         Ok(placed) => Ok(CreateOrderPayload { order: Some(placed.order.into()), user_errors: Vec::new() }),
         Err(error) => Ok(CreateOrderPayload { order: None, user_errors: user_errors(error).map_err(failure)? }),
     }
@@ -44,7 +45,7 @@ async fn create(ctx: &Context<'_>, input: CreateOrderInput) -> Result<CreateOrde
 
 async fn cancel(ctx: &Context<'_>, id: &str) -> Result<CancelOrderPayload> {
     let canceled = match Uuid::try_parse(id) {
-        Ok(id) => ctx.data::<OrderService>()?.cancel(id).await,
+        Ok(id) => ctx.data::<OrderService>()?.cancel(&caller_of(ctx)?.identity, id).await,
         Err(_) => Err(OrderError::NotFound),
     };
     match canceled {
@@ -61,6 +62,11 @@ fn user_errors(error: OrderError) -> Result<Vec<OrderUserError>, OrderError> {
     };
     match error {
         OrderError::KeyReused => Ok(one(OrderErrorCode::IdempotencyKeyReused, &["input", "idempotencyKey"])),
+        OrderError::OtherCustomer => {
+            let field = Some(["input", "customerId"].map(str::to_owned).to_vec());
+            let message = format!("customerId {error}");
+            Ok(vec![OrderUserError { code: OrderErrorCode::InvalidCustomerId, field, message }])
+        }
         OrderError::NotFound => Ok(one(OrderErrorCode::OrderNotFound, &["id"])),
         OrderError::Invalid(fields) => Ok(fields.into_iter().map(OrderUserError::from).collect()),
         OrderError::Unavailable(_) | OrderError::Internal(_) => Err(error),

@@ -1,7 +1,7 @@
 //! Reading: one order, a page of orders, and the entity for the gateway.
 
 use async_graphql::{Context, ID, Object, Result, dataloader::DataLoader};
-use chassis::{cursor, graphql::PageRequest};
+use chassis::{cursor, graphql::PageRequest, identity::caller_of};
 use uuid::Uuid;
 
 use super::{
@@ -40,7 +40,10 @@ impl Query {
     #[graphql(entity)]
     async fn find_order_by_id(&self, ctx: &Context<'_>, id: ID) -> Option<Result<Order>> {
         let Ok(id) = Uuid::try_parse(&id) else { return None };
-        let found = async { ctx.data::<DataLoader<OrderLoader>>()?.load_one(id).await };
+        let found = async {
+            let caller = caller_of(ctx)?.identity.clone();
+            ctx.data::<DataLoader<OrderLoader>>()?.load_one((caller, id)).await
+        };
         found.await.map(|order| order.map(Order::from)).transpose()
     }
 }
@@ -48,7 +51,7 @@ impl Query {
 /// An id that is no UUID belongs to no order.
 async fn find(ctx: &Context<'_>, id: &str) -> Result<Option<Order>> {
     let Ok(id) = Uuid::try_parse(id) else { return Ok(None) };
-    let order = ctx.data::<OrderService>()?.find(id).await.map_err(failure)?;
+    let order = ctx.data::<OrderService>()?.find(&caller_of(ctx)?.identity, id).await.map_err(failure)?;
     Ok(order.map(Order::from))
 }
 
@@ -63,7 +66,9 @@ async fn page(
     let request = PageRequest::check(first, after, sort.name())?;
     let filter = Filter::try_from(filter.unwrap_or_default())?;
     let orders = ctx.data::<OrderService>()?;
-    let page = orders.list(&filter, sort.into(), request.after.clone(), request.limit).await.map_err(failure)?;
+    let caller = &caller_of(ctx)?.identity;
+    let page =
+        orders.list(caller, &filter, sort.into(), request.after.clone(), request.limit).await.map_err(failure)?;
 
     let cursors: Vec<String> = page.orders.iter().map(|o| cursor::encode(sort.name(), &Key::from(o))).collect();
     let page_info = request.info(&cursors, page.has_next);

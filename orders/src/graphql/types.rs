@@ -167,7 +167,7 @@ pub(super) struct OrderEdge {
 pub(super) struct CreateOrderInput {
     /// Whole number of minor units, 1 to 2147483647.
     pub(super) amount: i32,
-    /// Up to 255 characters. When absent the service's default customer is used (`customer-123` in development).
+    /// Up to 255 characters. When absent it is the customer of the token; where no tokens are asked for, the default customer (`customer-123` in development).
     pub(super) customer_id: Option<ID>,
     /// Up to 255 characters; a UUID is best. The same key with the same input returns the first order and creates no second one.
     pub(super) idempotency_key: Option<String>,

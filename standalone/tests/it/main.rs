@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod identity;
 mod journeys;
 mod least_privilege;
 mod live;

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use chassis::identity::Identity;
 use contracts::{Amount, EventEnvelope};
 use invoices::{
     invoice::AmountLimit,
@@ -210,20 +211,20 @@ impl<'a> Run<'a> {
                     customer_id: Some(json!(customer)),
                     idempotency_key: key.map(str::to_owned),
                 };
-                match self.system.orders.place(asked).await {
+                match self.system.orders.place(&Identity::Anyone, asked).await {
                     Ok(placed) => Ok(Raw::Placed(placed)),
                     Err(OrderError::KeyReused) => Ok(Raw::Other(Answer::KeyReused)),
                     Err(error) => Err(format!("{error:?}")),
                 }
             }
-            Action::Cancel(label) => match self.system.orders.cancel(id(label)).await {
+            Action::Cancel(label) => match self.system.orders.cancel(&Identity::Anyone, id(label)).await {
                 Ok(_) => Ok(Raw::Other(Answer::Canceled)),
                 Err(OrderError::NotFound) => Ok(Raw::Other(Answer::NotFound)),
                 Err(error) => Err(format!("{error:?}")),
             },
             Action::Pay(label) => {
                 let invoice = self.invoice_id(id(label)).await.unwrap_or_else(Uuid::now_v7);
-                match self.system.invoices.pay(invoice).await {
+                match self.system.invoices.pay(&Identity::Anyone, invoice).await {
                     Ok(_) => Ok(Raw::Other(Answer::Paid)),
                     Err(InvoiceError::NotFound) => Ok(Raw::Other(Answer::NotFound)),
                     Err(InvoiceError::NotPayable(_)) => Ok(Raw::Other(Answer::NotPayable)),
