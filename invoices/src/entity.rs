@@ -5,11 +5,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-<<<<<<< HEAD
-use outbox::{padded, portions};
-=======
 use contracts::CustomerId;
->>>>>>> work-6i
+use outbox::{padded, portions};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Order as Direction, QueryFilter, QueryOrder,
@@ -199,21 +196,12 @@ fn visible(owner: Option<&CustomerId>) -> sea_orm::Select<invoices::Entity> {
     }
 }
 
-<<<<<<< HEAD
-pub(crate) async fn find_many(db: &impl ConnectionTrait, ids: &[Uuid]) -> Result<Vec<Invoice>, DbErr> {
-    let rows = visible().filter(invoices::Column::Id.is_in(padded(ids.iter().copied()))).all(db).await?;
-    Ok(rows.into_iter().filter_map(|row| Row::from(row).into_invoice()).collect())
-}
-
-pub(crate) async fn find_by_orders(db: &impl ConnectionTrait, order_ids: &[Uuid]) -> Result<Vec<Invoice>, DbErr> {
-    let rows = visible().filter(invoices::Column::OrderId.is_in(padded(order_ids.iter().copied()))).all(db).await?;
-=======
 pub(crate) async fn find_many(
     db: &impl ConnectionTrait,
     ids: &[Uuid],
     owner: Option<&CustomerId>,
 ) -> Result<Vec<Invoice>, DbErr> {
-    let rows = visible(owner).filter(invoices::Column::Id.is_in(ids.iter().copied())).all(db).await?;
+    let rows = visible(owner).filter(invoices::Column::Id.is_in(padded(ids.iter().copied()))).all(db).await?;
     Ok(rows.into_iter().filter_map(|row| Row::from(row).into_invoice()).collect())
 }
 
@@ -222,8 +210,8 @@ pub(crate) async fn find_by_orders(
     order_ids: &[Uuid],
     owner: Option<&CustomerId>,
 ) -> Result<Vec<Invoice>, DbErr> {
-    let rows = visible(owner).filter(invoices::Column::OrderId.is_in(order_ids.iter().copied())).all(db).await?;
->>>>>>> work-6i
+    let rows =
+        visible(owner).filter(invoices::Column::OrderId.is_in(padded(order_ids.iter().copied()))).all(db).await?;
     Ok(rows.into_iter().filter_map(|row| Row::from(row).into_invoice()).collect())
 }
 

@@ -5,12 +5,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-<<<<<<< HEAD
-use contracts::EventType;
-use outbox::{padded, portions};
-=======
 use contracts::{CustomerId, EventType};
->>>>>>> work-6i
+use outbox::{padded, portions};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Order as Direction, QueryFilter, QueryOrder,
@@ -173,10 +169,6 @@ fn of(owner: Option<&CustomerId>) -> sea_orm::Select<orders::Entity> {
     }
 }
 
-<<<<<<< HEAD
-pub(crate) async fn find_many(db: &impl ConnectionTrait, ids: &[Uuid]) -> Result<Vec<Order>, DbErr> {
-    let rows = orders::Entity::find().filter(orders::Column::Id.is_in(padded(ids.iter().copied()))).all(db).await?;
-=======
 pub(crate) async fn find(
     db: &impl ConnectionTrait,
     id: Uuid,
@@ -190,8 +182,7 @@ pub(crate) async fn find_many(
     ids: &[Uuid],
     owner: Option<&CustomerId>,
 ) -> Result<Vec<Order>, DbErr> {
-    let rows = of(owner).filter(orders::Column::Id.is_in(ids.iter().copied())).all(db).await?;
->>>>>>> work-6i
+    let rows = of(owner).filter(orders::Column::Id.is_in(padded(ids.iter().copied()))).all(db).await?;
     Ok(rows.into_iter().map(Order::from).collect())
 }
 
