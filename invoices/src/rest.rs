@@ -193,7 +193,6 @@ pub(crate) async fn pay(
             links(
                 ("find" = (operation_id = "findInvoice", parameters(("id" = "$response.body#/items/0/id")))),
                 ("pay" = (operation_id = "payInvoice", parameters(("id" = "$response.body#/items/0/id")))),
-                ("next" = (operation_id = "listInvoices", parameters(("cursor" = "$response.body#/nextCursor")))),
             ),
         ),
         (

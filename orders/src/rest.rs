@@ -287,7 +287,6 @@ pub(crate) async fn cancel(
             body = PageBody,
             links(
                 ("find" = (operation_id = "findOrder", parameters(("id" = "$response.body#/items/0/id")))),
-                ("next" = (operation_id = "listOrders", parameters(("cursor" = "$response.body#/nextCursor")))),
             ),
         ),
         (

@@ -41,8 +41,8 @@ const ANSWERS: [(&str, &str, &str, &str, &str); 4] = [
     (
         "503",
         "Unavailable",
-        "A part of the service is away for the moment. Nothing was changed that a repetition would change twice, if the \
-         request has an `Idempotency-Key` or its operation needs none.",
+        "A part of the service is away for the moment: try again. A request with an `Idempotency-Key` may be repeated, and \
+         so may those that have none to give.",
         "SERVICE_UNAVAILABLE",
         "a part of the service is unavailable; try again",
     ),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use contracts::{Amount, CustomerId as Id};
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -94,11 +94,6 @@ pub fn uuid() -> Object {
     ObjectBuilder::new().schema_type(Type::String).format(Some(format)).build()
 }
 
-/// One of these words.
-pub fn one_of<W: Into<Value>>(words: impl IntoIterator<Item = W>) -> Object {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()
-}
-
 /// A query parameter that may be left out.
 pub fn query(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
     optional(ParameterIn::Query, name, description, schema)
@@ -134,11 +129,8 @@ pub fn page() -> [Parameter; 2] {
         .maximum(Some(PAGE_LIMIT))
         .default(Some(json!(PAGE_DEFAULT)))
         .build();
-    let cursor = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .format(Some(SchemaFormat::Custom("cursor".to_owned())))
-        .pattern(Some("^[A-Za-z0-9_-]+$"))
-        .build();
+    let cursor =
+        ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::Custom("cursor".to_owned()))).build();
     [
         query("limit", "How many items a page may have.", limit),
         query("cursor", "The `nextCursor` of the page before, as it is: others are refused.", cursor),

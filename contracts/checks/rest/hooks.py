@@ -6,6 +6,7 @@ up. These are as `chassis/src/cursor.rs` makes them.
 
 import base64
 import json
+import uuid
 from datetime import datetime, timezone
 
 import schemathesis
@@ -25,3 +26,10 @@ cursors = st.builds(
     id=st.uuids(),
 )
 schemathesis.openapi.format("cursor", cursors)
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """A client gives each request a key of its own. What becomes of a used one, orders/tests/it/idempotency.rs knows."""
+    if case.headers and "Idempotency-Key" in case.headers and case.meta and case.meta.generation.mode.is_positive:
+        case.headers["Idempotency-Key"] = str(uuid.uuid4())

@@ -94,10 +94,10 @@ async fn an_order_that_has_not_changed_is_not_sent_again() {
 fn the_document_describes_a_customer_id_as_it_is_checked() {
     let document = serde_json::to_value(orders::openapi::document()).unwrap();
     let schema = jsonschema::validator_for(&document["components"]["schemas"]["CustomerId"]).unwrap();
-    let every = (0..=char::MAX as u32).filter_map(char::from_u32);
-    let with = |one: char| [one.to_string(), format!("a{one}"), format!("{one}a")];
-    let texts = every.flat_map(with).chain([String::new(), "x".repeat(255), "x".repeat(256), "\u{1f600}".repeat(255)]);
-    for text in texts {
+    let plane = (0..=0xffff).filter_map(char::from_u32);
+    let texts = plane.flat_map(|one| [one.to_string(), format!("a{one}")]);
+    let long = [String::new(), "x".repeat(255), "x".repeat(256), "\u{1f600}".repeat(255), "\u{1f600}".repeat(256)];
+    for text in texts.chain(long) {
         assert_eq!(schema.is_valid(&json!(text)), CustomerId::try_from(text.clone()).is_ok(), "{text:?}");
     }
 }
