@@ -47,7 +47,7 @@ const modes = [
   {
     name: "with tokens",
     options: ["--jwt-secret", IDENTITY.JWT_SECRET, "--jwt-issuer", IDENTITY.JWT_ISSUER],
-    headers: async () => ({ authorization: `Bearer ${await token()}` }),
+    headers: async () => ({ Authorization: `Bearer ${await token()}` }),
     checks: [],
   },
 ];
