@@ -75,6 +75,7 @@ main() {
     fi
     check_faults
     check_contracts
+    check_rest
     check_gateway
     check_pages
     check_playground
@@ -143,6 +144,36 @@ check_contracts() {
     else
         skip 'contracts: a plain Node client' 'PostgreSQL or RabbitMQ are not installed here'
     fi
+}
+
+# The REST APIs against their documents. Schemathesis is a Python program, which is installed beside what cargo builds, once
+# for each list of requirements. Without Python or its package index there is none, which fails nothing, CI included.
+check_rest() {
+    local requirements=contracts/checks/rest/requirements.txt sum folder
+    sum=$(sha256sum <"$requirements")
+    folder=${CARGO_TARGET_DIR:-target}/schemathesis-${sum:0:16}
+    if command -v npm >/dev/null; then
+        step 'REST: packages' install_node_packages chassis/swagger-ui
+        step 'REST: Swagger UI is as published' npm --prefix chassis/swagger-ui run --silent check
+    else
+        skip 'REST' 'npm is not installed'
+        return
+    fi
+    if install_python_packages "$folder" "$requirements"; then
+        step 'REST: requests of all kinds' \
+            env SCHEMATHESIS="$(realpath "$folder")/bin/schemathesis" npm --prefix contracts run --silent test:rest
+    else
+        record 'REST: requests of all kinds' skipped "$SECONDS" 'Schemathesis cannot be installed: no Python, or no index'
+    fi
+}
+
+# install_python_packages FOLDER REQUIREMENTS: a folder of its own, complete or not there.
+install_python_packages() {
+    [[ ! -x $1/bin/schemathesis ]] || return 0
+    rm -rf "$1"
+    python3 -m venv "$1" && "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$2" && return
+    rm -rf "$1"
+    return 1
 }
 
 # The configuration without Kong, wherever there is Node; with the image's own Kong, where there is Docker, whose absence

@@ -8,35 +8,42 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::propagation::current_trace_id;
 
-/// An answer that is not a success.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// An answer that is not a success (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// The HTTP status, repeated.
+    #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
     /// The status in words.
     pub title: String,
     /// What happened, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     pub detail: Option<String>,
     /// A stable word for programs, e.g. `ORDER_NOT_FOUND`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, pattern = "^[A-Z][A-Z_]*$")]
     pub code: Option<&'static str>,
     /// The fields at fault.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub errors: Vec<FieldError>,
     /// Where to find the detail in the logs.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, pattern = "^[0-9a-f]{32}$")]
     pub trace_id: Option<String>,
 }
 
 /// One field at fault.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
-    /// Where it is in the body (JSON Pointer, RFC 6901), e.g. `/amount`; or `?limit` for a query parameter.
+    /// Where it is in the body (JSON Pointer, RFC 6901), e.g. `/amount`; `?limit` for a query parameter; the name of a
+    /// header.
     pub pointer: String,
     /// What was given and what is allowed.
     pub detail: String,

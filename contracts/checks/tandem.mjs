@@ -10,7 +10,8 @@ import { fileURLToPath } from "node:url";
 
 import { eventually } from "./system.mjs";
 
-const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../target", import.meta.url));
+/** Where cargo builds. */
+export const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../target", import.meta.url));
 
 export class Tandem {
   #process;
@@ -62,6 +63,11 @@ export class Tandem {
       body: JSON.stringify({ query, variables }),
     });
     return answer.json();
+  }
+
+  /** The folder that is removed at the end. */
+  get folder() {
+    return this.#folder;
   }
 
   /** What it has printed. */

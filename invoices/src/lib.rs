@@ -9,6 +9,7 @@ mod consumer;
 pub mod entity;
 pub mod graphql;
 pub mod invoice;
+pub mod openapi;
 pub mod rest;
 pub mod saga;
 pub mod service;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::Router;
 use chassis::{
+    docs,
     health::{self, CheckResult, Readiness},
     service::RunningService,
 };
@@ -65,7 +67,8 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     let routes = authenticator
         .protect(rest::routes(invoices.clone()))
         .merge(authenticator.protect_subgraph(subgraph))
-        .merge(health::routes(Arc::clone(&readiness)));
+        .merge(health::routes(Arc::clone(&readiness)))
+        .merge(docs::routes(&openapi::document()));
     let relay = Relay::start(&outbox, &bus);
     let asking = invoices.clone();
     let reconciler = Reconciler::start(NAME, config.reconcile_after, Arc::clone(&bus), move || {

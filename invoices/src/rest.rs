@@ -1,25 +1,31 @@
 //! REST: `GET /invoices`, `GET /invoices/{id}`, `POST /invoices/{id}/pay`. Every answer that is no success is a
-//! problem+json.
+//! problem+json. What is written at the handlers is the contract, `contracts/openapi/invoices.json`; `openapi.rs` puts it
+//! together.
 
 use axum::{
     Json, Router,
     extract::{RawQuery, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
+    response::Response,
     routing::{get, post},
 };
 use chassis::{
     cursor,
+    docs::schema::{AmountSchema, CustomerIdSchema, PAGE_DEFAULT, PAGE_LIMIT},
+    etag,
     graphql::DateTime,
     http::PathParameter,
     identity::Caller,
     problem::{FieldError, Problem},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
     entity::{Filter, Key, Sort},
     invoice::{Invoice, InvoiceStatus},
+    openapi::{Find, List, Pay},
     service::{InvoiceError, InvoiceService},
 };
 
@@ -35,17 +41,24 @@ pub fn routes(invoices: InvoiceService) -> Router {
         .with_state(invoices)
 }
 
-/// An invoice on the wire.
-#[derive(Debug, Serialize)]
+/// An invoice. An order has one at most.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Invoice)]
 #[serde(rename_all = "camelCase")]
-struct InvoiceBody {
+pub(crate) struct InvoiceBody {
     id: Uuid,
+    /// The number for people. It increases.
+    #[schema(example = "INV-00000042", pattern = r"^INV-\d{8,}$")]
     number: String,
     order_id: Uuid,
+    #[schema(value_type = CustomerIdSchema)]
     customer_id: String,
+    #[schema(value_type = AmountSchema)]
     amount: i32,
     status: InvoiceStatus,
     created_at: DateTime,
+    /// When it was paid; null as long as it was not.
+    #[schema(required = true)]
     paid_at: Option<DateTime>,
 }
 
@@ -64,23 +77,98 @@ impl From<Invoice> for InvoiceBody {
     }
 }
 
-#[derive(Debug, Serialize)]
+/// A page of invoices, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InvoicePage)]
 #[serde(rename_all = "camelCase")]
-struct PageBody {
+pub(crate) struct PageBody {
     items: Vec<InvoiceBody>,
+    /// The `cursor` of the next page; null on the last.
+    #[schema(required = true)]
     next_cursor: Option<String>,
 }
 
-async fn find(
+/// Find an invoice
+#[utoipa::path(
+    get,
+    path = "/invoices/{id}",
+    operation_id = "findInvoice",
+    tag = "invoices",
+    params(Find),
+    responses(
+        (
+            status = 200,
+            description = "The invoice as it is now.",
+            body = InvoiceBody,
+            headers(("ETag" = String, description = "For `If-None-Match`.")),
+        ),
+        (
+            status = 304,
+            description = "The client has it, by its `If-None-Match`.",
+            headers(("ETag" = String, description = "That of its copy.")),
+        ),
+        (
+            status = 404,
+            description = "There is no such invoice, or it is another customer's: nobody is told which.",
+            body = Problem,
+            content_type = "application/problem+json",
+            example = json!({
+                "status": 404,
+                "title": "Not Found",
+                "detail": "there is no invoice with this id",
+                "code": "INVOICE_NOT_FOUND"
+            }),
+        ),
+    ),
+)]
+pub(crate) async fn find(
     State(invoices): State<InvoiceService>,
     caller: Caller,
     PathParameter(id): PathParameter,
-) -> Result<Json<InvoiceBody>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let invoice = invoices.find(&caller.identity, parse_id(&id)?).await?.ok_or(InvoiceError::NotFound)?;
-    Ok(Json(invoice.into()))
+    Ok(etag::json(&headers, InvoiceBody::from(invoice)))
 }
 
-async fn pay(
+/// Pay an invoice
+///
+/// Its order becomes `paid` a moment later. Paying a paid invoice changes nothing and succeeds.
+#[utoipa::path(
+    post,
+    path = "/invoices/{id}/pay",
+    operation_id = "payInvoice",
+    tag = "invoices",
+    params(Pay),
+    responses(
+        (status = 200, description = "It is paid.", body = InvoiceBody),
+        (
+            status = 404,
+            description = "There is no such invoice, or it is another customer's: nobody is told which.",
+            body = Problem,
+            content_type = "application/problem+json",
+            example = json!({
+                "status": 404,
+                "title": "Not Found",
+                "detail": "there is no invoice with this id",
+                "code": "INVOICE_NOT_FOUND"
+            }),
+        ),
+        (
+            status = 409,
+            description = "It is voided, refunded or rejected, which nothing changes any more.",
+            body = Problem,
+            content_type = "application/problem+json",
+            example = json!({
+                "status": 409,
+                "title": "Conflict",
+                "detail": "only an issued invoice can be paid, and this one is voided",
+                "code": "INVOICE_NOT_PAYABLE"
+            }),
+        ),
+    ),
+)]
+pub(crate) async fn pay(
     State(invoices): State<InvoiceService>,
     caller: Caller,
     PathParameter(id): PathParameter,
@@ -88,7 +176,41 @@ async fn pay(
     Ok(Json(invoices.pay(&caller.identity, parse_id(&id)?).await?.into()))
 }
 
-async fn list(
+/// List invoices
+///
+/// The newest first, page by page: invoices that are issued meanwhile shift nothing.
+#[utoipa::path(
+    get,
+    path = "/invoices",
+    operation_id = "listInvoices",
+    tag = "invoices",
+    params(List),
+    responses(
+        (
+            status = 200,
+            description = "A page. A customer sees their own invoices.",
+            body = PageBody,
+            links(
+                ("find" = (operation_id = "findInvoice", parameters(("id" = "$response.body#/items/0/id")))),
+                ("pay" = (operation_id = "payInvoice", parameters(("id" = "$response.body#/items/0/id")))),
+            ),
+        ),
+        (
+            status = 422,
+            description = "Parameters are not what they may be: all of them are named.",
+            body = Problem,
+            content_type = "application/problem+json",
+            example = json!({
+                "status": 422,
+                "title": "Unprocessable Entity",
+                "detail": "the request is well-formed, but some fields are not allowed as they are",
+                "code": "INVALID_INPUT",
+                "errors": [{ "pointer": "?limit", "detail": "must be 1 to 100, not \"0\"" }]
+            }),
+        ),
+    ),
+)]
+pub(crate) async fn list(
     State(invoices): State<InvoiceService>,
     caller: Caller,
     RawQuery(query): RawQuery,
@@ -124,9 +246,9 @@ impl ListQuery {
             .map_err(|e| Problem::invalid(vec![FieldError::new("?", e.to_string())]))?;
         let mut invalid = Vec::new();
         let limit = match texts.limit.as_deref() {
-            None => 20,
-            Some(text) => text.parse().ok().filter(|n| (1..=100).contains(n)).unwrap_or_else(|| {
-                invalid.push(FieldError::new("?limit", format!("must be 1 to 100, not {text:?}")));
+            None => PAGE_DEFAULT,
+            Some(text) => text.parse().ok().filter(|n| (1..=PAGE_LIMIT).contains(n)).unwrap_or_else(|| {
+                invalid.push(FieldError::new("?limit", format!("must be 1 to {PAGE_LIMIT}, not {text:?}")));
                 0
             }),
         };

@@ -68,6 +68,8 @@ pub struct Config {
 pub enum Command {
     /// Print the GraphQL subgraph schema.
     Schema,
+    /// Print the description of the REST API (OpenAPI 3.1).
+    Openapi,
     /// What an operator does.
     #[command(flatten)]
     Operate(Operation),

@@ -9,6 +9,7 @@ mod consumer;
 pub mod entity;
 pub mod graphql;
 mod housekeeping;
+pub mod openapi;
 pub mod order;
 pub mod rest;
 pub mod saga;
@@ -20,6 +21,7 @@ use anyhow::Context;
 use axum::Router;
 use chassis::{
     background::keep_running,
+    docs,
     health::{self, CheckResult, Readiness},
     service::RunningService,
 };
@@ -66,7 +68,8 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     let routes = authenticator
         .protect(rest::routes(orders.clone()))
         .merge(authenticator.protect_subgraph(subgraph))
-        .merge(health::routes(Arc::clone(&readiness)));
+        .merge(health::routes(Arc::clone(&readiness)))
+        .merge(docs::routes(&openapi::document()));
     let relay = Relay::start(&outbox, &bus);
     let stop = CancellationToken::new();
     let stopped = stop.clone();

@@ -17,6 +17,10 @@ async fn run(mut config: Config) -> anyhow::Result<()> {
     match config.command.take() {
         None => {}
         Some(Command::Schema) => return Ok(write!(std::io::stdout(), "{}", orders::graphql::sdl())?),
+        Some(Command::Openapi) => {
+            let text = chassis::docs::to_text(&orders::openapi::document());
+            return Ok(write!(std::io::stdout(), "{text}")?);
+        }
         Some(Command::Operate(operation)) => {
             let service = Service {
                 name: orders::NAME,

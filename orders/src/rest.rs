@@ -1,6 +1,7 @@
 //! REST: `POST /orders`, `GET /orders`, `GET /orders/{id}`, `POST /orders/{id}/cancel`.
 //!
-//! The shapes are those of the systems that came before; every answer that is no success is a problem+json.
+//! The shapes are those of the systems that came before; every answer that is no success is a problem+json. What is
+//! written at the handlers is the contract, `contracts/openapi/orders.json`; `openapi.rs` puts it together.
 
 use axum::{
     Json, Router,
@@ -11,6 +12,8 @@ use axum::{
 };
 use chassis::{
     cursor,
+    docs::schema::{AmountSchema, CustomerIdSchema, PAGE_DEFAULT, PAGE_LIMIT},
+    etag,
     graphql::DateTime,
     http::{JsonBody, PathParameter},
     identity::Caller,
@@ -19,10 +22,12 @@ use chassis::{
 use contracts::CustomerId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
     entity::{Filter, Key, Sort},
+    openapi::{Cancel, Find, List, Place, PlaceOrderSchema},
     order::{Field, InvalidField, Order, OrderStatus, PlaceOrder},
     service::{OrderError, OrderService},
 };
@@ -39,12 +44,15 @@ pub fn routes(orders: OrderService) -> Router {
         .with_state(orders)
 }
 
-/// An order on the wire.
-#[derive(Debug, Serialize)]
+/// An order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Order)]
 #[serde(rename_all = "camelCase")]
-struct OrderBody {
+pub(crate) struct OrderBody {
     id: Uuid,
+    #[schema(value_type = CustomerIdSchema)]
     customer_id: String,
+    #[schema(value_type = AmountSchema)]
     amount: i32,
     status: OrderStatus,
     created_at: DateTime,
@@ -62,14 +70,110 @@ impl From<Order> for OrderBody {
     }
 }
 
-#[derive(Debug, Serialize)]
+/// A page of orders, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OrderPage)]
 #[serde(rename_all = "camelCase")]
-struct PageBody {
+pub(crate) struct PageBody {
     items: Vec<OrderBody>,
+    /// The `cursor` of the next page; null on the last.
+    #[schema(required = true)]
     next_cursor: Option<String>,
 }
 
-async fn place(
+/// Place an order
+///
+/// The order is `pending`; an invoice for it is issued a moment later. Paying that makes it `paid`.
+///
+/// With an `Idempotency-Key` it is safe to send a request again whose answer was lost: the first answer comes again, and no
+/// second order is placed.
+#[utoipa::path(
+    post,
+    path = "/orders",
+    operation_id = "placeOrder",
+    tag = "orders",
+    params(Place),
+    request_body(content = PlaceOrderSchema, description = "At most 131072 bytes."),
+    responses(
+        (
+            status = 201,
+            description = "It is placed, or was by an earlier request with the same key.",
+            body = OrderBody,
+            headers(
+                ("Location" = String, description = "The path of the order."),
+                ("Idempotency-Replayed" = String, description = "`true` when this is the answer to an earlier request."),
+            ),
+            links(
+                ("find" = (operation_id = "findOrder", parameters(("id" = "$response.body#/id")))),
+                ("cancel" = (operation_id = "cancelOrder", parameters(("id" = "$response.body#/id")))),
+            ),
+        ),
+        (
+            status = 400,
+            description = "The body is not JSON, or the header Authorization holds something else than one bearer token.",
+            body = Problem,
+            content_type = "application/problem+json",
+            example = json!({
+                "status": 400,
+                "title": "Bad Request",
+                "detail": "the body is not JSON: EOF while parsing a value at line 1 column 0",
+                "code": "MALFORMED_JSON"
+            }),
+        ),
+        (
+            status = 403,
+            description = "The token is of a customer, and the order would be another's.",
+            body = Problem,
+            content_type = "application/problem+json",
+            example = json!({
+                "status": 403,
+                "title": "Forbidden",
+                "detail": "the token does not allow this",
+                "code": "FORBIDDEN",
+                "errors": [{ "pointer": "/customerId", "detail": "must be your own id, or left out" }]
+            }),
+        ),
+        (
+            status = 413,
+            description = "The body is too large.",
+            body = Problem,
+            content_type = "application/problem+json",
+            example = json!({
+                "status": 413,
+                "title": "Payload Too Large",
+                "detail": "the body may have 131072 bytes at most",
+                "code": "BODY_TOO_LARGE"
+            }),
+        ),
+        (
+            status = 415,
+            description = "The body is not declared as `application/json` in UTF-8.",
+            body = Problem,
+            content_type = "application/problem+json",
+            example = json!({
+                "status": 415,
+                "title": "Unsupported Media Type",
+                "detail": "the content type must be application/json in UTF-8, not \"text/plain\"",
+                "code": "UNSUPPORTED_MEDIA_TYPE"
+            }),
+        ),
+        (
+            status = 422,
+            description = "Fields are not what they may be: all of them are named. Or the key was used before with other \
+                           input (`IDEMPOTENCY_KEY_REUSED`).",
+            body = Problem,
+            content_type = "application/problem+json",
+            example = json!({
+                "status": 422,
+                "title": "Unprocessable Entity",
+                "detail": "the request is well-formed, but some fields are not allowed as they are",
+                "code": "INVALID_INPUT",
+                "errors": [{ "pointer": "/amount", "detail": "must be a whole number from 1 to 2147483647, not 0" }]
+            }),
+        ),
+    ),
+)]
+pub(crate) async fn place(
     State(orders): State<OrderService>,
     caller: Caller,
     headers: HeaderMap,
@@ -91,16 +195,75 @@ async fn place(
     Ok(response)
 }
 
-async fn find(
+/// Find an order
+#[utoipa::path(
+    get,
+    path = "/orders/{id}",
+    operation_id = "findOrder",
+    tag = "orders",
+    params(Find),
+    responses(
+        (
+            status = 200,
+            description = "The order as it is now.",
+            body = OrderBody,
+            headers(("ETag" = String, description = "For `If-None-Match`.")),
+        ),
+        (
+            status = 304,
+            description = "The client has it, by its `If-None-Match`.",
+            headers(("ETag" = String, description = "That of its copy.")),
+        ),
+        (
+            status = 404,
+            description = "There is no such order, or it is another customer's: nobody is told which.",
+            body = Problem,
+            content_type = "application/problem+json",
+            example = json!({
+                "status": 404,
+                "title": "Not Found",
+                "detail": "there is no order with this id",
+                "code": "ORDER_NOT_FOUND"
+            }),
+        ),
+    ),
+)]
+pub(crate) async fn find(
     State(orders): State<OrderService>,
     caller: Caller,
     PathParameter(id): PathParameter,
-) -> Result<Json<OrderBody>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let order = orders.find(&caller.identity, parse_id(&id)?).await?.ok_or(OrderError::NotFound)?;
-    Ok(Json(order.into()))
+    Ok(etag::json(&headers, OrderBody::from(order)))
 }
 
-async fn cancel(
+/// Cancel an order
+///
+/// Its invoice is voided, or refunded if it was paid. Canceling a canceled order changes nothing and succeeds.
+#[utoipa::path(
+    post,
+    path = "/orders/{id}/cancel",
+    operation_id = "cancelOrder",
+    tag = "orders",
+    params(Cancel),
+    responses(
+        (status = 200, description = "It is canceled.", body = OrderBody),
+        (
+            status = 404,
+            description = "There is no such order, or it is another customer's: nobody is told which.",
+            body = Problem,
+            content_type = "application/problem+json",
+            example = json!({
+                "status": 404,
+                "title": "Not Found",
+                "detail": "there is no order with this id",
+                "code": "ORDER_NOT_FOUND"
+            }),
+        ),
+    ),
+)]
+pub(crate) async fn cancel(
     State(orders): State<OrderService>,
     caller: Caller,
     PathParameter(id): PathParameter,
@@ -108,7 +271,53 @@ async fn cancel(
     Ok(Json(orders.cancel(&caller.identity, parse_id(&id)?).await?.into()))
 }
 
-async fn list(
+/// List orders
+///
+/// The newest first, page by page: orders that are placed meanwhile shift nothing.
+#[utoipa::path(
+    get,
+    path = "/orders",
+    operation_id = "listOrders",
+    tag = "orders",
+    params(List),
+    responses(
+        (
+            status = 200,
+            description = "A page. A customer sees their own orders.",
+            body = PageBody,
+            links(
+                ("find" = (operation_id = "findOrder", parameters(("id" = "$response.body#/items/0/id")))),
+            ),
+        ),
+        (
+            status = 403,
+            description = "The token is of a customer, and `customerId` is another's.",
+            body = Problem,
+            content_type = "application/problem+json",
+            example = json!({
+                "status": 403,
+                "title": "Forbidden",
+                "detail": "the token does not allow this",
+                "code": "FORBIDDEN",
+                "errors": [{ "pointer": "?customerId", "detail": "must be your own id, or left out" }]
+            }),
+        ),
+        (
+            status = 422,
+            description = "Parameters are not what they may be: all of them are named.",
+            body = Problem,
+            content_type = "application/problem+json",
+            example = json!({
+                "status": 422,
+                "title": "Unprocessable Entity",
+                "detail": "the request is well-formed, but some fields are not allowed as they are",
+                "code": "INVALID_INPUT",
+                "errors": [{ "pointer": "?limit", "detail": "must be 1 to 100, not \"0\"" }]
+            }),
+        ),
+    ),
+)]
+pub(crate) async fn list(
     State(orders): State<OrderService>,
     caller: Caller,
     RawQuery(query): RawQuery,
@@ -146,13 +355,19 @@ fn read_body(body: Value) -> Result<PlaceOrder, Problem> {
     if unknown.is_empty() { Ok(asked) } else { Err(Problem::invalid(unknown)) }
 }
 
-/// The header, bare or as a quoted string (RFC 8941), as both are in use.
+/// The header, bare or as a quoted string (RFC 8941), as both are in use. A quote that does not end is neither.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().map_err(|_| {
-        Problem::invalid(vec![FieldError::new("Idempotency-Key", "must have printable ASCII characters")])
-    })?;
-    let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    let refused = |detail| Problem::invalid(vec![FieldError::new("Idempotency-Key", detail)]);
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(refused("must be there once"));
+    }
+    let text = value.to_str().map_err(|_| refused("must have printable ASCII characters"))?;
+    let bare = match text.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"').ok_or_else(|| refused("must end with the quote that it begins with"))?,
+        None => text,
+    };
     Ok(Some(bare.to_owned()))
 }
 
@@ -176,9 +391,9 @@ impl ListQuery {
             .map_err(|e| Problem::invalid(vec![FieldError::new("?", e.to_string())]))?;
         let mut invalid = Vec::new();
         let limit = match texts.limit.as_deref() {
-            None => 20,
-            Some(text) => text.parse().ok().filter(|n| (1..=100).contains(n)).unwrap_or_else(|| {
-                invalid.push(FieldError::new("?limit", format!("must be 1 to 100, not {text:?}")));
+            None => PAGE_DEFAULT,
+            Some(text) => text.parse().ok().filter(|n| (1..=PAGE_LIMIT).contains(n)).unwrap_or_else(|| {
+                invalid.push(FieldError::new("?limit", format!("must be 1 to {PAGE_LIMIT}, not {text:?}")));
                 0
             }),
         };

@@ -78,7 +78,10 @@ fn route<'p>(method: &Method, path: &'p str) -> Option<(Target, &'p str)> {
         let Some(rest) = path.strip_prefix(prefix) else { continue };
         return match rest {
             // What a service serves at its own root.
-            "/health" | "/livez" | "/readyz" if target != Target::Bff => Some((target, rest)),
+            "/health" | "/livez" | "/readyz" | "/openapi.json" | "/docs" if target != Target::Bff => {
+                Some((target, rest))
+            }
+            _ if target != Target::Bff && rest.strip_prefix("/docs/").is_some_and(is_file_name) => Some((target, rest)),
             // A gateway that strips the first segment made this path; clients still use it.
             "/orders" if target == Target::Orders && method == Method::POST => Some((target, rest)),
             _ if rest.is_empty() || rest.starts_with('/') => Some((target, path)),
@@ -86,6 +89,11 @@ fn route<'p>(method: &Method, path: &'p str) -> Option<(Target, &'p str)> {
         };
     }
     matches!(path, "/graphql" | "/graphql/ws" | "/health" | "/livez" | "/readyz").then_some((Target::Bff, path))
+}
+
+/// As Kong's expression has it: the folder itself, or a file in it.
+fn is_file_name(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 fn index() -> Response {
@@ -118,6 +126,14 @@ mod tests {
             ("/orders/health", Some((Target::Orders, "/health"))),
             ("/orders/readyz", Some((Target::Orders, "/readyz"))),
             ("/orders/orders", Some((Target::Orders, "/orders"))),
+            ("/orders/openapi.json", Some((Target::Orders, "/openapi.json"))),
+            ("/orders/docs", Some((Target::Orders, "/docs"))),
+            ("/orders/docs/", Some((Target::Orders, "/docs/"))),
+            ("/orders/docs/swagger-ui.css", Some((Target::Orders, "/docs/swagger-ui.css"))),
+            ("/orders/docs/a/b", Some((Target::Orders, "/orders/docs/a/b"))),
+            ("/orders/docs/%2e", Some((Target::Orders, "/orders/docs/%2e"))),
+            ("/invoices/docs/", Some((Target::Invoices, "/docs/"))),
+            ("/console/docs", Some((Target::Bff, "/console/docs"))),
             ("/invoices", Some((Target::Invoices, "/invoices"))),
             ("/invoices/health", Some((Target::Invoices, "/health"))),
             ("/invoices/1/pay", Some((Target::Invoices, "/invoices/1/pay"))),

@@ -34,17 +34,26 @@ pub use world::World;
 /// The introspection query that tools send.
 pub const INTROSPECTION: &str = include_str!("introspection.graphql");
 
-/// Holds a schema that the code prints against its committed file. `UPDATE_SCHEMAS=1` rewrites the file: the
-/// difference is then what a reviewer reads.
+/// Holds a schema that the code prints against its committed file in `contracts`. `UPDATE_SCHEMAS=1` rewrites the file:
+/// the difference is then what a reviewer reads.
 pub fn assert_schema(file: &str, printed: &str) {
-    let path = format!("{}/../contracts/schemas/{file}", env!("CARGO_MANIFEST_DIR"));
+    assert_contract(&format!("schemas/{file}"), printed);
+}
+
+/// The same for the description of a REST API.
+pub fn assert_openapi(file: &str, printed: &str) {
+    assert_contract(&format!("openapi/{file}"), printed);
+}
+
+fn assert_contract(file: &str, printed: &str) {
+    let path = format!("{}/../contracts/{file}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE_SCHEMAS").is_some() {
         std::fs::write(&path, printed).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap();
     assert!(
         committed == printed,
-        "contracts/schemas/{file} is not what the code prints; see the difference after \
+        "contracts/{file} is not what the code prints; see the difference after \
          UPDATE_SCHEMAS=1 cargo test -p orders -p invoices -p bff schema"
     );
 }

@@ -13,12 +13,12 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use chassis::problem::Problem;
-
-use super::{
-    asset::{Asset, Freshness, fingerprint},
-    config::PagesConfig,
+use chassis::{
+    pages::{Asset, Freshness, fingerprint},
+    problem::Problem,
 };
+
+use super::config::PagesConfig;
 
 /// Nothing inline, and no text that becomes markup: not even by mistake (Trusted Types).
 pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \

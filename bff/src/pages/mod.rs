@@ -4,20 +4,17 @@
 //! policy forbids them anything else. What carries the hash of its content in its path is kept by browsers for ever;
 //! the two HTML documents, which name those paths, are asked for again each time.
 
-mod asset;
 mod config;
 mod console;
-mod encoding;
 mod playground;
 
 use axum::{
     Json, Router,
-    extract::Request,
-    http::{HeaderMap, HeaderName, HeaderValue, header},
-    middleware::{self, Next},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
+use chassis::pages::with_policy;
 
 pub use config::{PagesConfig, TraceUrl};
 
@@ -50,26 +47,4 @@ async fn index(headers: HeaderMap) -> Response {
         .into_response(),
     };
     ([(header::VARY, HeaderValue::from_static("Accept"))], response).into_response()
-}
-
-/// Puts the headers around pages that keep a browser from doing more with them than they are for (OWASP Secure Headers
-/// Project).
-fn with_policy(routes: Router, policy: &'static str) -> Router {
-    let secure = [
-        (header::CONTENT_SECURITY_POLICY, policy),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ];
-    routes.layer(middleware::from_fn(move |request: Request, next: Next| {
-        let secure = secure.clone();
-        async move {
-            let mut response = next.run(request).await;
-            for (name, value) in secure {
-                response.headers_mut().insert(name, HeaderValue::from_static(value));
-            }
-            response
-        }
-    }))
 }

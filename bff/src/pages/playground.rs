@@ -4,9 +4,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use axum::{Router, http::HeaderMap, response::IntoResponse, routing::get};
-use chassis::{http::PathParameter, problem::Problem};
-
-use super::asset::{Asset, Freshness};
+use chassis::{
+    http::PathParameter,
+    pages::{Asset, Freshness},
+    problem::Problem,
+};
 
 /// Styles may be inline: the editor sets them from scripts, and without that it loses its layout. Its fonts are `data:`
 /// URLs within its stylesheet.

@@ -4,3 +4,4 @@
 
 mod api;
 mod consuming;
+mod docs;

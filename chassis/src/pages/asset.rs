@@ -10,14 +10,14 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use chassis::problem::Problem;
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 
 use super::encoding::Encoding;
+use crate::problem::Problem;
 
 /// How long a browser may use a file without asking.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Freshness {
+pub enum Freshness {
     /// For ever: the path has the hash of the content in it.
     Immutable,
     /// Not at all: it asks whether its copy is still the one.
@@ -25,7 +25,8 @@ pub(super) enum Freshness {
 }
 
 /// A file.
-pub(super) struct Asset {
+#[derive(Debug)]
+pub struct Asset {
     content_type: &'static str,
     freshness: Freshness,
     /// A hash over the content, which tells two contents apart.
@@ -37,7 +38,7 @@ pub(super) struct Asset {
 
 impl Asset {
     /// A small file, which is embedded as it is.
-    pub(super) fn plain(name: &str, content: Bytes, freshness: Freshness) -> Self {
+    pub fn plain(name: &str, content: Bytes, freshness: Freshness) -> Self {
         let gzip = compress(&content).map(|gzip| (Encoding::Gzip, gzip));
         Self {
             content_type: content_type(name),
@@ -49,7 +50,7 @@ impl Asset {
     }
 
     /// A large file, which is embedded in two compressed forms.
-    pub(super) fn compressed(name: &str, brotli: &'static [u8], gzip: &'static [u8], freshness: Freshness) -> Self {
+    pub fn compressed(name: &str, brotli: &'static [u8], gzip: &'static [u8], freshness: Freshness) -> Self {
         let forms = [(Encoding::Brotli, brotli), (Encoding::Gzip, gzip)];
         Self {
             content_type: content_type(name),
@@ -61,7 +62,7 @@ impl Asset {
     }
 
     /// The answer to a request with these headers.
-    pub(super) fn respond(&self, request: &HeaderMap) -> Response {
+    pub fn respond(&self, request: &HeaderMap) -> Response {
         let encoding = Encoding::choose(request, self.compressed.iter().map(|&(encoding, _)| encoding));
         // Each form is a representation of its own, with a tag of its own (RFC 9110, section 8.8.3.3).
         let tag = format!("\"{}-{}\"", self.tag, encoding.name().unwrap_or("plain"));
@@ -111,7 +112,7 @@ impl Freshness {
 }
 
 /// Whether the client has it already (`If-None-Match`, compared weakly: a gateway that compresses weakens the tag).
-fn is_known(request: &HeaderMap, tag: &str) -> bool {
+pub(crate) fn is_known(request: &HeaderMap, tag: &str) -> bool {
     let values = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     values
         .flat_map(|value| value.split(','))
@@ -120,7 +121,7 @@ fn is_known(request: &HeaderMap, tag: &str) -> bool {
 }
 
 /// FNV-1a (Fowler, Noll, Vo) with 64 bits. The contents are our own, so nobody looks for two with the same one.
-pub(super) fn fingerprint<'a>(content: impl IntoIterator<Item = &'a u8>) -> u64 {
+pub fn fingerprint<'a>(content: impl IntoIterator<Item = &'a u8>) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     content.into_iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
@@ -136,6 +137,8 @@ fn content_type(name: &str) -> &'static str {
         Some("html") => "text/html; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
+        Some("json") => "application/json",
+        Some("png") => "image/png",
         Some("svg") => "image/svg+xml",
         Some("ttf") => "font/ttf",
         _ => "application/octet-stream",

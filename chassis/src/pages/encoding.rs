@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, header};
 
 /// A form of a content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(crate) enum Encoding {
     Brotli,
     Gzip,
     Identity,
@@ -12,7 +12,7 @@ pub(super) enum Encoding {
 
 impl Encoding {
     /// Its name in `Content-Encoding`; none for the content as it is.
-    pub(super) fn name(self) -> Option<&'static str> {
+    pub(crate) fn name(self) -> Option<&'static str> {
         match self {
             Self::Brotli => Some("br"),
             Self::Gzip => Some("gzip"),
@@ -22,7 +22,7 @@ impl Encoding {
 
     /// The one that a client likes most: of `compressed`, which begin with the best, or the content as it is. Who
     /// accepts none of them gets that too: the specification allows it, and an error would help nobody.
-    pub(super) fn choose(headers: &HeaderMap, compressed: impl Iterator<Item = Self>) -> Self {
+    pub(crate) fn choose(headers: &HeaderMap, compressed: impl Iterator<Item = Self>) -> Self {
         let mut best = (Self::Identity, asked(headers, "identity").unwrap_or(0.0));
         for encoding in compressed {
             let weight = encoding.name().and_then(|name| asked(headers, name)).unwrap_or(0.0);
