@@ -361,7 +361,7 @@ fn credentials_are_one_bearer_token_in_one_header() {
     }
     assert_eq!(ask(&[]), Err(Refusal::Missing));
     assert_eq!(ask(&["Basic YTpi".to_owned()]), Err(Refusal::Missing));
-    assert_eq!(ask(&[good.clone()]), Err(Refusal::Missing));
+    assert_eq!(ask(std::slice::from_ref(&good)), Err(Refusal::Missing));
     for malformed in ["Bearer", "Bearer ", "Bearer a b", "Bearer a,b"] {
         assert_eq!(ask(&[malformed.to_owned()]), Err(Refusal::Malformed), "{malformed}");
     }
