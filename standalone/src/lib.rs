@@ -54,9 +54,9 @@ pub struct Tandem {
 /// One message that names everything that is in the way, e.g. every port that is taken.
 pub async fn start(config: Config) -> Result<Tandem> {
     let began = Instant::now();
+    let ports = Ports::bind(&config)?;
     let authenticator = config.identity.authenticator()?;
     let identity = IdentityConfig::shared(authenticator.clone());
-    let ports = Ports::bind(&config)?;
     let data = DataFolder::open(&config.data, config.reset)?;
 
     data.migrate().await?;
