@@ -10,17 +10,22 @@ pub(crate) struct Facts<'a> {
     pub(crate) metrics: &'a str,
     pub(crate) data: &'a Path,
     pub(crate) samples: usize,
+    pub(crate) is_open: bool,
     pub(crate) took: Duration,
 }
 
 pub(crate) fn text(facts: &Facts<'_>) -> String {
-    let Facts { gateway, orders, invoices, bff, metrics, data, samples, took } = facts;
+    let Facts { gateway, orders, invoices, bff, metrics, data, samples, is_open, took } = facts;
     let version = env!("CARGO_PKG_VERSION");
     let data = data.display();
     let socket = gateway.replacen("http", "ws", 1);
     let samples = match samples {
         0 => "--reset starts again".to_owned(),
         n => format!("{n} sample orders, made by the running system just now; --reset starts again"),
+    };
+    let access = match is_open {
+        true => "open: whoever reaches a port may read and change everything; JWT_SECRET and JWT_ISSUER ask for tokens",
+        false => "by token:  cargo run -- token --customer NAME  and the header  Authorization: Bearer TOKEN",
     };
     let took = took.as_secs_f64();
     format!(
@@ -35,6 +40,7 @@ pub(crate) fn text(facts: &Facts<'_>) -> String {
   Metrics      {metrics}/metrics
 
   Data         {data} ({samples})
+  Access       {access}
 
   Try:   curl -X POST {gateway}/orders -H 'Content-Type: application/json' -d '{{\"amount\": 100}}'
   Then:  curl {gateway}/graphql -H 'Content-Type: application/json' \\

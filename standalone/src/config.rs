@@ -58,15 +58,7 @@ pub enum Command {
         config: Box<Config>,
     },
     /// Print a development token, signed with JWT_SECRET, for the header: Authorization: Bearer <token>.
-    Token {
-        /// Whose token, and for how long.
-        #[command(flatten)]
-        token: Token,
-
-        /// What to sign it with.
-        #[command(flatten)]
-        identity: Box<IdentityConfig>,
-    },
+    Token(Box<Token>),
 }
 
 /// The settings of the system.

@@ -55,7 +55,7 @@ pub struct Tandem {
 pub async fn start(config: Config) -> Result<Tandem> {
     let began = Instant::now();
     let ports = Ports::bind(&config)?;
-    let authenticator = config.identity.authenticator()?;
+    let authenticator = config.identity.read()?;
     let identity = IdentityConfig::shared(authenticator.clone());
     let data = DataFolder::open(&config.data, config.reset)?;
 
@@ -93,6 +93,7 @@ pub async fn start(config: Config) -> Result<Tandem> {
         metrics: metrics.url(),
         data: &config.data,
         samples,
+        is_open: authenticator.is_open(),
         took: began.elapsed(),
     });
     Ok(Tandem { orders, invoices, bff, gateway, metrics, bus, steps, banner, _data: data })

@@ -5,7 +5,6 @@ use std::{
     process::ExitCode,
 };
 
-use chassis::identity::IdentityConfig;
 use clap::Parser;
 use secrecy::SecretString;
 use standalone::{
@@ -25,7 +24,7 @@ async fn main() -> ExitCode {
                 () = chassis::service::termination() => Ok(()),
             }
         }
-        Some(Command::Token { token, identity }) => show(&token, &identity),
+        Some(Command::Token(token)) => show(&token),
     })
 }
 
@@ -59,8 +58,8 @@ async fn serve(config: Config, demo: Option<Pace>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(token: &Token, identity: &IdentityConfig) -> anyhow::Result<()> {
-    Ok(writeln!(io::stdout(), "{}", token.make(identity)?)?)
+fn show(token: &Token) -> anyhow::Result<()> {
+    Ok(writeln!(io::stdout(), "{}", token.make()?)?)
 }
 
 async fn demonstrate(url: reqwest::Url, pace: Pace, token: Option<SecretString>) {

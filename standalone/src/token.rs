@@ -29,6 +29,10 @@ pub struct Token {
     /// For how long: 30s, 15m, 1h or 7d; 30d at most.
     #[arg(long, default_value = "1h", value_name = "TIME", value_parser = lifetime)]
     expires: Duration,
+
+    /// What it is signed with.
+    #[command(flatten)]
+    identity: IdentityConfig,
 }
 
 impl Token {
@@ -36,13 +40,13 @@ impl Token {
     ///
     /// # Errors
     /// In production, or without `JWT_SECRET`; says which.
-    pub fn make(&self, config: &IdentityConfig) -> Result<String> {
+    pub fn make(&self) -> Result<String> {
         let identity = match &self.customer {
             Some(customer) => Identity::Customer(customer.clone()),
             None => Identity::Operator(OPERATOR.to_owned()),
         };
         // It is printed, which is what it is made for.
-        Ok(development_token(config, &identity, self.expires)?.expose_secret().to_owned())
+        Ok(development_token(&self.identity, &identity, self.expires)?.expose_secret().to_owned())
     }
 }
 

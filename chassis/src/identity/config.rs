@@ -94,6 +94,21 @@ impl IdentityConfig {
     /// # Errors
     /// What is not allowed, by the name of its variable: no key in production, several keys, a bad one, no issuer.
     pub fn authenticator(&self) -> Result<Authenticator> {
+        let authenticator = self.read()?;
+        if self.shared.is_none() && authenticator.is_open() {
+            tracing::warn!(
+                "OPEN MODE: no token is asked for, everybody may read and change every order and invoice; set \
+                 JWT_SECRET, JWT_PUBLIC_KEY_FILE or JWT_JWKS_FILE to protect them"
+            );
+        }
+        Ok(authenticator)
+    }
+
+    /// The same for those who say it themselves.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn read(&self) -> Result<Authenticator> {
         if let Some(shared) = &self.shared {
             return Ok(shared.clone());
         }
@@ -127,10 +142,6 @@ impl IdentityConfig {
                 );
             }
         }
-        tracing::warn!(
-            "OPEN MODE: no token is asked for, everybody may read and change every order and invoice; set JWT_SECRET, \
-             JWT_PUBLIC_KEY_FILE or JWT_JWKS_FILE to protect them"
-        );
         Ok(Authenticator::OPEN)
     }
 

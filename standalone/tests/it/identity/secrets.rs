@@ -185,8 +185,11 @@ async fn an_open_process_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = tandem(folder.path(), &[&PORTS[..], &["--no-seed"]].concat());
     let mut child = command.env_clear().spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let first = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
-    assert!(first.contains("WARN") && first.contains("OPEN MODE: no token is asked for"), "{first}");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut banner = String::new();
+    while !banner.contains("Ready in") {
+        banner += &timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
+    }
+    assert!(banner.contains("Access       open: whoever reaches a port may read and change everything"), "{banner}");
     child.kill().await.unwrap();
 }
