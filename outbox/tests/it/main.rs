@@ -272,8 +272,8 @@ async fn a_session_that_the_server_has_ended_is_waited_for() {
     let stuck = db.begin().await.unwrap();
     stuck.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = '20ms'").await.unwrap();
     eventually("the server has ended the session", || async {
-        let others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        let left = db.query_one_raw(Statement::from_string(DbBackend::Postgres, others)).await.unwrap();
+        let stuck = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in %'";
+        let left = db.query_one_raw(Statement::from_string(DbBackend::Postgres, stuck)).await.unwrap();
         left.is_none().then_some(())
     })
     .await;
