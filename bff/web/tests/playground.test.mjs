@@ -11,7 +11,17 @@ const result = (page) => page.locator('.result-window .view-lines');
 /** Text as the editor shows it: its spaces are no-break spaces. */
 const textOf = async (locator) => (await locator.innerText()).replaceAll('\u00a0', ' ');
 const run = (page) => page.getByRole('button', { name: /Execute query/ }).click();
-const tab = (page, name) => page.getByRole('tab', { name, exact: true }).click();
+
+/** Changes to a tab, and waits until GraphiQL knows its operation: it would send the name of the one before. */
+async function tab(page, name) {
+  await page.getByRole('tab', { name, exact: true }).click();
+  await until(() =>
+    page.evaluate((name) => {
+      const { tabs, activeTabIndex } = JSON.parse(localStorage.getItem('graphiql:tabState'));
+      return tabs[activeTabIndex].operationName === name;
+    }, name),
+  );
+}
 
 /** Replaces the variables, as somebody who pastes them. */
 async function variables(page, values) {
