@@ -15,6 +15,7 @@ pub mod health;
 pub mod http;
 pub mod identity;
 pub mod listen;
+pub mod page;
 pub mod pages;
 pub mod problem;
 pub mod propagation;

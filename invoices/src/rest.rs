@@ -11,15 +11,19 @@ use axum::{
 };
 use chassis::{
     cursor,
-    docs::schema::{AmountSchema, CustomerIdSchema, PAGE_DEFAULT, PAGE_LIMIT},
+    docs::{
+        InvalidParameters,
+        schema::{AmountSchema, CustomerIdSchema},
+    },
     etag,
     graphql::DateTime,
     http::PathParameter,
     identity::Caller,
+    page,
     problem::{FieldError, Problem},
 };
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 use uuid::Uuid;
 
 use crate::{
@@ -88,6 +92,21 @@ pub(crate) struct PageBody {
     next_cursor: Option<String>,
 }
 
+/// There is no such invoice, or it is another customer's: nobody is told which.
+#[derive(IntoResponses)]
+#[response(
+    status = 404,
+    content_type = "application/problem+json",
+    example = json!({
+        "status": 404,
+        "title": "Not Found",
+        "detail": "there is no invoice with this id",
+        "code": "INVOICE_NOT_FOUND"
+    })
+)]
+#[expect(dead_code, reason = "only described here: `InvoiceError::NotFound` is what is answered")]
+struct NotFound(Problem);
+
 /// Find an invoice
 #[utoipa::path(
     get,
@@ -107,18 +126,7 @@ pub(crate) struct PageBody {
             description = "The client has it, by its `If-None-Match`.",
             headers(("ETag" = String, description = "That of its copy.")),
         ),
-        (
-            status = 404,
-            description = "There is no such invoice, or it is another customer's: nobody is told which.",
-            body = Problem,
-            content_type = "application/problem+json",
-            example = json!({
-                "status": 404,
-                "title": "Not Found",
-                "detail": "there is no invoice with this id",
-                "code": "INVOICE_NOT_FOUND"
-            }),
-        ),
+        NotFound,
     ),
 )]
 pub(crate) async fn find(
@@ -142,18 +150,7 @@ pub(crate) async fn find(
     params(Pay),
     responses(
         (status = 200, description = "It is paid.", body = InvoiceBody),
-        (
-            status = 404,
-            description = "There is no such invoice, or it is another customer's: nobody is told which.",
-            body = Problem,
-            content_type = "application/problem+json",
-            example = json!({
-                "status": 404,
-                "title": "Not Found",
-                "detail": "there is no invoice with this id",
-                "code": "INVOICE_NOT_FOUND"
-            }),
-        ),
+        NotFound,
         (
             status = 409,
             description = "It is voided, refunded or rejected, which nothing changes any more.",
@@ -195,19 +192,7 @@ pub(crate) async fn pay(
                 ("pay" = (operation_id = "payInvoice", parameters(("id" = "$response.body#/items/0/id")))),
             ),
         ),
-        (
-            status = 422,
-            description = "Parameters are not what they may be: all of them are named.",
-            body = Problem,
-            content_type = "application/problem+json",
-            example = json!({
-                "status": 422,
-                "title": "Unprocessable Entity",
-                "detail": "the request is well-formed, but some fields are not allowed as they are",
-                "code": "INVALID_INPUT",
-                "errors": [{ "pointer": "?limit", "detail": "must be 1 to 100, not \"0\"" }]
-            }),
-        ),
+        InvalidParameters,
     ),
 )]
 pub(crate) async fn list(
@@ -245,16 +230,7 @@ impl ListQuery {
         let texts: Texts = serde_urlencoded::from_str(query)
             .map_err(|e| Problem::invalid(vec![FieldError::new("?", e.to_string())]))?;
         let mut invalid = Vec::new();
-        let limit = match texts.limit.as_deref() {
-            None => PAGE_DEFAULT,
-            Some(text) => text.parse().ok().filter(|n| (1..=PAGE_LIMIT).contains(n)).unwrap_or_else(|| {
-                invalid.push(FieldError::new("?limit", format!("must be 1 to {PAGE_LIMIT}, not {text:?}")));
-                0
-            }),
-        };
-        let after = texts.cursor.and_then(|text| {
-            cursor::decode(SORT, &text).map_err(|e| invalid.push(FieldError::new("?cursor", e.to_string()))).ok()
-        });
+        let (limit, after) = page::read(texts.limit.as_deref(), texts.cursor.as_deref(), SORT, &mut invalid);
         let status = texts.status.and_then(|text| {
             // The text of a status is its form in JSON.
             let known = serde_json::from_value(serde_json::Value::String(text.clone()));

@@ -12,17 +12,21 @@ use axum::{
 };
 use chassis::{
     cursor,
-    docs::schema::{AmountSchema, CustomerIdSchema, PAGE_DEFAULT, PAGE_LIMIT},
+    docs::{
+        InvalidParameters,
+        schema::{AmountSchema, CustomerIdSchema},
+    },
     etag,
     graphql::DateTime,
     http::{JsonBody, PathParameter},
     identity::Caller,
+    page,
     problem::{FieldError, Problem},
 };
 use contracts::CustomerId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 use uuid::Uuid;
 
 use crate::{
@@ -80,6 +84,21 @@ pub(crate) struct PageBody {
     #[schema(required = true)]
     next_cursor: Option<String>,
 }
+
+/// There is no such order, or it is another customer's: nobody is told which.
+#[derive(IntoResponses)]
+#[response(
+    status = 404,
+    content_type = "application/problem+json",
+    example = json!({
+        "status": 404,
+        "title": "Not Found",
+        "detail": "there is no order with this id",
+        "code": "ORDER_NOT_FOUND"
+    })
+)]
+#[expect(dead_code, reason = "only described here: `OrderError::NotFound` is what is answered")]
+struct NotFound(Problem);
 
 /// Place an order
 ///
@@ -214,18 +233,7 @@ pub(crate) async fn place(
             description = "The client has it, by its `If-None-Match`.",
             headers(("ETag" = String, description = "That of its copy.")),
         ),
-        (
-            status = 404,
-            description = "There is no such order, or it is another customer's: nobody is told which.",
-            body = Problem,
-            content_type = "application/problem+json",
-            example = json!({
-                "status": 404,
-                "title": "Not Found",
-                "detail": "there is no order with this id",
-                "code": "ORDER_NOT_FOUND"
-            }),
-        ),
+        NotFound,
     ),
 )]
 pub(crate) async fn find(
@@ -249,18 +257,7 @@ pub(crate) async fn find(
     params(Cancel),
     responses(
         (status = 200, description = "It is canceled.", body = OrderBody),
-        (
-            status = 404,
-            description = "There is no such order, or it is another customer's: nobody is told which.",
-            body = Problem,
-            content_type = "application/problem+json",
-            example = json!({
-                "status": 404,
-                "title": "Not Found",
-                "detail": "there is no order with this id",
-                "code": "ORDER_NOT_FOUND"
-            }),
-        ),
+        NotFound,
     ),
 )]
 pub(crate) async fn cancel(
@@ -302,19 +299,7 @@ pub(crate) async fn cancel(
                 "errors": [{ "pointer": "?customerId", "detail": "must be your own id, or left out" }]
             }),
         ),
-        (
-            status = 422,
-            description = "Parameters are not what they may be: all of them are named.",
-            body = Problem,
-            content_type = "application/problem+json",
-            example = json!({
-                "status": 422,
-                "title": "Unprocessable Entity",
-                "detail": "the request is well-formed, but some fields are not allowed as they are",
-                "code": "INVALID_INPUT",
-                "errors": [{ "pointer": "?limit", "detail": "must be 1 to 100, not \"0\"" }]
-            }),
-        ),
+        InvalidParameters,
     ),
 )]
 pub(crate) async fn list(
@@ -390,16 +375,7 @@ impl ListQuery {
         let texts: Texts = serde_urlencoded::from_str(query)
             .map_err(|e| Problem::invalid(vec![FieldError::new("?", e.to_string())]))?;
         let mut invalid = Vec::new();
-        let limit = match texts.limit.as_deref() {
-            None => PAGE_DEFAULT,
-            Some(text) => text.parse().ok().filter(|n| (1..=PAGE_LIMIT).contains(n)).unwrap_or_else(|| {
-                invalid.push(FieldError::new("?limit", format!("must be 1 to {PAGE_LIMIT}, not {text:?}")));
-                0
-            }),
-        };
-        let after = texts.cursor.and_then(|text| {
-            cursor::decode(SORT, &text).map_err(|e| invalid.push(FieldError::new("?cursor", e.to_string()))).ok()
-        });
+        let (limit, after) = page::read(texts.limit.as_deref(), texts.cursor.as_deref(), SORT, &mut invalid);
         let status = texts.status.and_then(|text| match text.as_str() {
             "pending" => Some(vec![OrderStatus::Pending]),
             "paid" => Some(vec![OrderStatus::Paid]),

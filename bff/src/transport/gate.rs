@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use axum::{
     Router,
     extract::{Request, State},
-    http::{Method, header},
+    http::header,
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::names;
+use super::asks_for_socket;
 
 /// The names under which clients send their credentials in `connection_init`.
 const CREDENTIALS: [&str; 2] = ["Authorization", "authorization"];
@@ -27,11 +27,8 @@ pub(super) fn protect(authenticator: &Authenticator, routes: Router) -> Router {
 }
 
 async fn let_in(State(authenticator): State<Authenticator>, mut request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let says_later = *request.method() == Method::GET
-        && names(headers, &header::UPGRADE, "websocket")
-        && !headers.contains_key(header::AUTHORIZATION);
-    match authenticator.caller_by_header(headers) {
+    let says_later = asks_for_socket(&request) && !request.headers().contains_key(header::AUTHORIZATION);
+    match authenticator.caller_by_header(request.headers()) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
         }

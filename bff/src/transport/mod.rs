@@ -80,16 +80,22 @@ impl Transports {
 
 /// Hands a request for `/graphql` to the transport that it asks for.
 async fn choose(State(transports): State<Transports>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    if *request.method() == Method::GET && names(headers, &header::UPGRADE, "websocket") {
+    if asks_for_socket(&request) {
         return websocket::accept(transports, request).await.into_response();
     }
+    let headers = request.headers();
     let operation = matches!(*request.method(), Method::GET | Method::POST);
     match sse::wanted(headers) {
         Wanted::Always if operation => sse::respond(transports, request).await.into_response(),
         Wanted::ForSubscriptions if operation => sse::respond_or_plainly(transports, request).await.into_response(),
         _ => next.run(request).await,
     }
+}
+
+/// Whether it wants to become a WebSocket. The gate lets such a request in before it has said who it is, so that it may get
+/// nothing but a WebSocket.
+fn asks_for_socket(request: &Request) -> bool {
+    *request.method() == Method::GET && names(request.headers(), &header::UPGRADE, "websocket")
 }
 
 /// Whether a header that is a list of tokens has this one.

@@ -1,7 +1,7 @@
 //! What every operation of a REST API of ours has in common.
 
 use utoipa::{
-    Modify, PartialSchema, ToSchema,
+    IntoResponses, Modify, PartialSchema, ToSchema,
     openapi::{
         ContentBuilder, HeaderBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder,
         path::{Operation, PathItem},
@@ -47,6 +47,22 @@ const ANSWERS: [(&str, &str, &str, &str, &str); 4] = [
         "a part of the service is unavailable; try again",
     ),
 ];
+
+/// Parameters are not what they may be: all of them are named.
+#[derive(Debug, IntoResponses)]
+#[response(
+    status = 422,
+    content_type = "application/problem+json",
+    example = json!({
+        "status": 422,
+        "title": "Unprocessable Entity",
+        "detail": "the request is well-formed, but some fields are not allowed as they are",
+        "code": "INVALID_INPUT",
+        "errors": [{ "pointer": "?limit", "detail": "must be 1 to 100, not \"0\"" }]
+    })
+)]
+#[expect(dead_code, reason = "only described here: `Problem::invalid` is what is answered")]
+pub struct InvalidParameters(Problem);
 
 impl Modify for CommonAnswers {
     fn modify(&self, document: &mut OpenApi) {

@@ -23,7 +23,7 @@ use crate::{
     problem::Problem,
 };
 
-pub use answers::CommonAnswers;
+pub use answers::{CommonAnswers, InvalidParameters};
 
 /// Swagger UI sets styles from scripts, and its icons are `data:` URLs within its stylesheet. It asks nobody but us.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \

@@ -13,13 +13,7 @@ use utoipa::{
     },
 };
 
-use crate::graphql::DateTime;
-
-/// The most items of a page.
-pub const PAGE_LIMIT: usize = 100;
-
-/// The items of a page when nobody says how many.
-pub const PAGE_DEFAULT: usize = 20;
+use crate::{graphql::DateTime, page};
 
 /// No control character, and one that is no white space: what [`contracts::CustomerId`] checks.
 pub const PRINTABLE: &str = concat!(
@@ -126,8 +120,8 @@ pub fn page() -> [Parameter; 2] {
     let limit = ObjectBuilder::new()
         .schema_type(Type::Integer)
         .minimum(Some(1))
-        .maximum(Some(PAGE_LIMIT))
-        .default(Some(json!(PAGE_DEFAULT)))
+        .maximum(Some(page::LIMIT))
+        .default(Some(json!(page::DEFAULT)))
         .build();
     let cursor =
         ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::Custom("cursor".to_owned()))).build();
