@@ -10,6 +10,7 @@ use anyhow::Context;
 use chassis::service::StopDelay;
 use clap::{Parser, Subcommand};
 use messaging::{EventBus, rabbitmq::RabbitMq};
+use secrecy::{ExposeSecret, SecretString};
 
 /// Orders and invoices as one GraphQL API.
 #[derive(Parser)]
@@ -21,7 +22,7 @@ struct Arguments {
     /// The broker that live updates come from: amqp://user:password@host:5672/vhost or amqps://…. For a private
     /// authority: amqps://…?cacertfile=/path/ca.pem.
     #[arg(long, env = "BROKER_URL", hide_env_values = true, required = true)]
-    broker_url: Option<String>,
+    broker_url: Option<SecretString>,
 
     #[command(flatten)]
     stop_delay: StopDelay,
@@ -47,7 +48,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let telemetry = chassis::telemetry::init("bff", &arguments.config.telemetry)?;
     let broker_url = arguments.broker_url.context("BROKER_URL is not set")?;
-    let bus: Arc<dyn EventBus> = Arc::new(RabbitMq::connect_to_listen(&broker_url, "bff").context("BROKER_URL")?);
+    let bus: Arc<dyn EventBus> =
+        Arc::new(RabbitMq::connect_to_listen(broker_url.expose_secret(), "bff").context("BROKER_URL")?);
     let stop_delay = arguments.stop_delay;
     let result = match bff::start(arguments.config, Arc::clone(&bus)).await {
         Ok(service) => {

@@ -12,12 +12,14 @@
     reason = "a test that cannot go on says so and fails"
 )]
 
+pub mod attacks;
 pub mod broker;
 pub mod database;
 pub mod event_stream;
 pub mod otlp;
 pub mod proxy;
 pub mod roles;
+pub mod secrets;
 pub mod socket;
 pub mod tls;
 pub mod tokens;

@@ -38,9 +38,9 @@ use crate::{
 };
 
 /// How many messages the broker may have given us unacknowledged: one batch in hand and one waiting.
-const PREFETCH: u16 = 1000;
+const PREFETCH: u16 = 500;
 /// The most messages of one transaction.
-const BATCH: usize = 500;
+const BATCH: usize = 250;
 /// How long a batch waits for more to come.
 const LINGER: Duration = Duration::from_millis(5);
 /// For the polite end of a channel.

@@ -3,10 +3,14 @@
 use serde_json::{Value, json};
 
 /// A request and the code of its refusal.
-pub(crate) struct Attack {
-    pub(crate) name: &'static str,
-    pub(crate) body: Value,
-    pub(crate) code: &'static str,
+#[derive(Debug)]
+pub struct Attack {
+    /// What it does, for the message of a test that fails.
+    pub name: &'static str,
+    /// The body of a POST, or the payload of `subscribe`.
+    pub body: Value,
+    /// `extensions.code` of the first error of its refusal.
+    pub code: &'static str,
 }
 
 const TOO_LARGE: &str = "QUERY_TOO_LARGE";
@@ -15,7 +19,7 @@ const NOT_PARSED: &str = "GRAPHQL_PARSE_FAILED";
 const NOT_VALID: &str = "GRAPHQL_VALIDATION_FAILED";
 
 /// All that are well-formed as HTTP.
-pub(crate) fn all() -> Vec<Attack> {
+pub fn all() -> Vec<Attack> {
     let documents =
         documents().into_iter().map(|(name, query, code)| Attack { name, body: json!({ "query": query }), code });
     documents.chain(with_variables()).collect()
