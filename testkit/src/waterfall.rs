@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::{span::SpanKind, status::StatusCode};
 use crate::otlp::{ReceivedSpan, hex};
 
 /// The width of the longest bar, in characters.
-const BAR: usize = 40;
+const BAR: usize = 30;
 
 /// A span at its place in the tree.
 struct Node<'a> {
@@ -129,14 +129,14 @@ mod tests {
     }
 
     fn trace() -> Vec<ReceivedSpan> {
-        let mut failed = span(3, 2, "publish", SpanKind::Client, (30, 40));
+        let mut failed = span(3, 2, "publish", SpanKind::Client, (20, 30));
         failed.span.status = Some(Status { message: String::new(), code: StatusCode::Error.into() });
         let link = |trace: u8, span: u8| Link { trace_id: vec![trace; 16], span_id: vec![span; 8], ..Link::default() };
         failed.span.links = vec![link(1, 2), link(1, 1), link(9, 9)];
         // Neither in the order of the tree, nor of time.
         vec![
             failed,
-            span(4, 1, "COMMIT", SpanKind::Client, (20, 22)),
+            span(4, 1, "COMMIT", SpanKind::Client, (12, 14)),
             span(2, 1, "create", SpanKind::Producer, (10, 11)),
             span(1, 7, "POST /orders", SpanKind::Server, (0, 25)),
         ]
@@ -161,12 +161,12 @@ mod tests {
             format!(
                 "orders  POST /orders      0.0    25.0 ms {}\n\
                  orders    create         10.0     1.0 ms {}\n\
-                 orders      publish      30.0    10.0 ms {} !\n\
-                 orders    COMMIT         20.0     2.0 ms {}\n",
+                 orders      publish      20.0    10.0 ms {} !\n\
+                 orders    COMMIT         12.0     2.0 ms {}\n",
                 bar(0, 26),
                 bar(10, 2),
-                bar(30, 10),
-                bar(20, 3),
+                bar(20, 10),
+                bar(12, 3),
             )
         );
     }

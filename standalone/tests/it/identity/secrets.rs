@@ -127,13 +127,17 @@ async fn no_credential_is_in_any_log_span_metric_or_answer() {
         }
     }
     // What a client may say of itself and of others.
-    for path in ["orders?customerId=personal-query", "orders/personal-path", "invoices/personal-path", "personal-path"] {
+    for path in ["orders?customerId=personal-query", "orders/personal-path", "invoices/personal-path", "personal-path"]
+    {
         let request = http.get(format!("{url}/{path}")).bearer_auth(token).header("baggage", "of=personal-baggage");
         let request = request.header("user-agent", "personal-agent").header("x-forwarded-for", "personal-address");
         heard.hear_response(path, request.send().await.unwrap()).await;
     }
     for (query, variables) in [
-        ("mutation { createOrder(input: { amount: 7, customerId: \"personal-literal\" }) { order { id } } }", json!({})),
+        (
+            "mutation { createOrder(input: { amount: 7, customerId: \"personal-literal\" }) { order { id } } }",
+            json!({}),
+        ),
         (
             "mutation($of: ID) { createOrder(input: { amount: 7, customerId: $of }) { order { id } } }",
             json!({ "of": "personal-variable" }),
