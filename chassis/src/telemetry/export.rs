@@ -132,10 +132,10 @@ impl Queue {
         let lost = dropped - self.said.swap(dropped, Ordering::Relaxed);
         match (error, lost) {
             (Some(error), _) if !self.losing.swap(true, Ordering::Relaxed) => {
-                tracing::warn!(%error, "spans cannot be exported, they are dropped: {error}");
+                tracing::warn!(%error, lost, queue.size = self.size, "spans cannot be exported, they are dropped: {error}");
             }
             (None, 1..) if !self.losing.swap(true, Ordering::Relaxed) => {
-                tracing::warn!(lost, "the queue of {} spans was full, {lost} were dropped", self.size);
+                tracing::warn!(lost, queue.size = self.size, "the queue of {} spans was full, {lost} were dropped", self.size);
             }
             (None, 0) if self.losing.swap(false, Ordering::Relaxed) => {
                 tracing::info!(dropped, "spans are exported again; {dropped} were dropped since the start");

@@ -324,6 +324,28 @@ async fn a_wrong_variable_is_refused_by_name_and_says_what_is_allowed() {
     assert!(error.contains("OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1, not \"50%\""), "{error}");
 }
 
+#[tokio::test]
+async fn otel_exporter_otlp_timeout_is_how_long_a_collector_may_take() {
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", hanging.local_addr().unwrap());
+    let waited = tokio::spawn(async move {
+        let (mut stream, _) = hanging.accept().await.unwrap();
+        let began = Instant::now();
+        // Until the process has had enough.
+        while stream.read(&mut [0; 4096]).await.is_ok_and(|length| length > 0) {}
+        began.elapsed()
+    });
+    Run::with(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "300"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+    ])
+    .await;
+    let waited = timeout(PATIENCE, waited).await.unwrap().unwrap();
+    // The default is ten seconds.
+    assert!((Duration::from_millis(250)..Duration::from_secs(8)).contains(&waited), "{waited:?}");
+}
+
 /// Nobody is there, or somebody who takes the connection and never answers: requests do not notice, the process ends, and
 /// the log says once what was lost.
 #[tokio::test]
@@ -361,6 +383,8 @@ async fn a_collector_that_is_away_or_hangs_costs_requests_nothing() {
         let lost: Vec<&str> = log.lines().filter(|line| line.contains("spans") && line.contains("dropped")).collect();
         // Each of the three services has its own way out.
         assert!((1..=3).contains(&lost.len()), "{endpoint}: {log}");
+        // `OTEL_BSP_MAX_QUEUE_SIZE`.
+        assert!(lost.iter().all(|line| line.contains("\"queue.size\":20")), "{lost:?}");
     }
     held.abort();
 }
