@@ -11,7 +11,10 @@ use async_graphql::{
     parser::types::{ExecutableDocument, OperationDefinition, OperationType},
 };
 use chassis::{
-    graphql::{GraphqlService, complete_variables, is_refusal, operation, remove_placeholders, request_error},
+    graphql::{
+        GraphqlService, complete_variables, in_operation_span, is_refusal, operation, operation_name,
+        remove_placeholders, request_error,
+    },
     identity::caller_of_request,
 };
 use futures_util::{
@@ -48,6 +51,7 @@ pub(crate) struct Entry {
 pub(crate) struct Admitted {
     request: Request,
     kind: OperationType,
+    name: Option<String>,
     /// The response keys of the root fields, in the order of the document.
     keys: Vec<Name>,
     has_placeholders: bool,
@@ -89,24 +93,26 @@ impl GraphqlService for Entry {
         let operation = operation(executable, request.operation_name.as_deref())?;
         complete_variables(operation, &mut request.variables)?;
         let (kind, keys) = (operation.ty, root_keys(operation, executable));
+        let name = operation_name(executable, request.operation_name.as_deref()).map(str::to_owned);
         if kind == OperationType::Subscription && keys.len() != 1 {
             return Err(single_root_field());
         }
         request.set_parsed_query(executable.clone());
-        Ok(Admitted { request, kind, keys, has_placeholders: document.has_placeholders })
+        Ok(Admitted { request, kind, name, keys, has_placeholders: document.has_placeholders })
     }
 
     fn operation_type(admitted: &Admitted) -> OperationType {
         admitted.kind
     }
 
-    async fn run(&self, Admitted { request, keys, has_placeholders, .. }: Admitted) -> Response {
+    async fn run(&self, Admitted { request, kind, name, keys, has_placeholders }: Admitted) -> Response {
         let caller = match caller_of_request(&request) {
             Ok(caller) => caller.clone(),
             Err(error) => return Response::from_errors(vec![error]),
         };
         let compose = Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.request_timeout, caller);
-        let response = self.schema.execute(request.data(RequestState::new(compose))).await;
+        let execution = self.schema.execute(request.data(RequestState::new(compose)));
+        let response = in_operation_span(kind, name.as_deref(), execution).await;
         finish(complete(response, &keys), has_placeholders)
     }
 }

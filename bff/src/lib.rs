@@ -39,6 +39,9 @@ use subgraph::Subgraph;
 pub use transport::Origins;
 use transport::Transports;
 
+/// The name of the service.
+pub const NAME: &str = "bff";
+
 /// Starts the API. It listens at once, and is ready when each service was seen to be compatible once. `bus` says when
 /// there is something new; without its broker only live updates wait.
 ///
@@ -73,7 +76,7 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     let routes = transports.routes(graphql::endpoint(entry)).merge(health::routes(Arc::clone(&readiness)));
     let routes = routes.merge(pages::routes(&api.pages));
     let ending = transports.clone();
-    Ok(RunningService::start("bff", listener, routes, readiness)
+    Ok(RunningService::start(NAME, listener, routes, readiness)
         .on_drain(move || ending.end())
         .on_stop(|| async move { transports.ended().await })
         .on_stop(|| listening.stop())

@@ -19,5 +19,6 @@ pub mod page;
 pub mod pages;
 pub mod problem;
 pub mod propagation;
+mod server_span;
 pub mod service;
 pub mod telemetry;

@@ -39,7 +39,7 @@ pub struct RunningService {
 impl RunningService {
     /// Serves `routes`, with the common layers around them, on `listener`.
     pub fn start(name: &'static str, listener: Listener, routes: Router, readiness: Arc<Readiness>) -> Self {
-        Self::start_bare(name, listener, http::finish(routes), readiness)
+        Self::start_bare(name, listener, http::finish(name, routes), readiness)
     }
 
     /// Serves `routes` as they are: for a front that hands requests to services which have the common layers.

@@ -28,7 +28,7 @@ use crate::{
     bisection::{self, Incoming},
     bus::carries,
     handling::Unsettled,
-    trace::{self, destination},
+    trace::{self, Arrival, destination},
 };
 
 /// The value of `messaging.system` on its spans.
@@ -177,9 +177,10 @@ async fn subscriber(
             .map(|delivery| Incoming {
                 delivery: delivery.clone(),
                 destination: destination(EXCHANGE, delivery.event.event_type.as_str(), queue.name),
+                arrival: Arrival::FIRST,
             })
             .collect();
-        let settled = bisection::settle(SYSTEM, queue, &handler, &batch).await;
+        let settled = bisection::settle(SYSTEM, queue, &handler, &batch).await.map(|settled| settled.verdicts);
         // A publisher that has gone away publishes again, and the handler knows a duplicate when it sees one.
         let _ = answer.send(settled);
     }
@@ -204,7 +205,7 @@ impl Publisher for InProcessPublisher {
         let mut outcomes = vec![Outcome::Accepted; window.len()];
         for settled in queues {
             let verdicts = settled.inspect_err(|error| {
-                spans.iter().for_each(|span| trace::record_error(span, error));
+                spans.iter().for_each(|span| trace::record_unknown_outcome(span, error));
             })?;
             for (position, verdict) in verdicts {
                 refuse(&mut outcomes[position], verdict);

@@ -17,6 +17,7 @@ pub mod broker;
 pub mod database;
 pub mod event_stream;
 pub mod otlp;
+pub mod processes;
 pub mod proxy;
 pub mod roles;
 pub mod secrets;
@@ -24,6 +25,7 @@ pub mod socket;
 pub mod tls;
 pub mod tokens;
 mod wait;
+pub mod waterfall;
 pub mod world;
 
 pub use broker::TestBroker;

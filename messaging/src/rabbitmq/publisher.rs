@@ -41,7 +41,7 @@ impl Publisher for RabbitPublisher {
         let spans: Vec<_> = window.iter().map(|event| trace::publish_span(SYSTEM, event)).collect();
         let messages: Vec<_> = window.iter().map(outgoing).collect();
         let refusals = self.confirmed.window(&messages).await.inspect_err(|error| {
-            spans.iter().for_each(|span| trace::record_error(span, error));
+            spans.iter().for_each(|span| trace::record_unknown_outcome(span, error));
         })?;
         let outcomes = outcomes(window, &refusals)?;
         for ((span, event), outcome) in spans.iter().zip(window).zip(&outcomes) {
