@@ -301,6 +301,11 @@ check_packaging() {
     step 'packaging: packages' install_node_packages infra/test
     step 'packaging: all agree' npm --prefix infra/test run --silent test
     step 'packaging: the scripts' npm --prefix infra/test run --silent test:scripts
+    if ensure_servers; then
+        step 'packaging: the accounts' npm --prefix infra/test run --silent test:accounts
+    else
+        skip 'packaging: the accounts' 'PostgreSQL or RabbitMQ are not installed here'
+    fi
 
     local requirements=infra/test/requirements.txt sum tools
     sum=$(sha256sum <"$requirements")

@@ -438,7 +438,7 @@ export function scrapeProblems(repository) {
 // --- Workflows ---------------------------------------------------------------------------------------------------
 
 /** Names that belong to tools, by their beginning. */
-const OF_TOOLS = /^(CARGO|RUST|RUSTDOC|GH|GITHUB|AWS|PULUMI|DOCKER|BUILDX|NODE|NPM|ECS)_|^(RUSTFLAGS|RUSTDOCFLAGS)$/;
+const OF_TOOLS = /^(CARGO|RUST|RUSTUP|RUSTDOC|GH|GITHUB|AWS|PULUMI|DOCKER|BUILDX|NODE|NPM|ECS)_|^(RUSTFLAGS|RUSTDOCFLAGS)$/;
 
 /** What a workflow sets for our programs and scripts is something that they read. Its own names are lower case. */
 export function workflowSettingProblems(repository) {
@@ -446,11 +446,13 @@ export function workflowSettingProblems(repository) {
   const documented = new Set([...repository.text(".env.example").matchAll(/^#?([A-Z][A-Z0-9_]*)=/gm)].map(([, name]) => name));
   for (const name of repository.list(".github/workflows")) {
     const file = `.github/workflows/${name}`;
+    const text = repository.text(file);
     const workflow = repository.yaml(file);
     const steps = Object.values(workflow.jobs).flatMap((job) => job.steps ?? []);
     for (const holder of [workflow, ...Object.values(workflow.jobs), ...steps]) {
       for (const variable of Object.keys(holder.env ?? {})) {
-        const used = holder.run && new RegExp(`\\$\\{?${variable}\\b`).test(holder.run);
+        const inStep = holder.run && new RegExp(`\\$\\{?${variable}\\b`).test(holder.run);
+        const used = inStep || text.includes(`env.${variable} `);
         if (!used && !OF_TOOLS.test(variable) && !documented.has(variable)) {
           problems.push(`${file}: ${variable} is in no .env.example, and the step does not use it: nobody reads it`);
         }

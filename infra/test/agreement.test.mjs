@@ -75,7 +75,7 @@ const BROKEN = [
   ["where the gateway finds a service", "kong/Dockerfile", "BFF_URL=http://bff:4000", "BFF_URL=http://bff:8080", /kong\/Dockerfile: BFF_URL is http:\/\/bff:8080/],
   ["the administration for everybody", "kong/Dockerfile", "EXPOSE 8000 8100", "EXPOSE 8000 8001 8100", /EXPOSE is 8000 8001 8100: the administration is not for the outside/],
   ["the manager's address", COMPOSE, "KONG_ADMIN_GUI_URL: http://localhost:8002", "KONG_ADMIN_GUI_URL: http://localhost:8003", /KONG_ADMIN_GUI_URL is http:\/\/localhost:8003, and the port is 8002/],
-  ["a public path", "kong/kong.template.yml", "~/orders/orders$", "~/order/order$", /kong.template.yml: no route has \/orders\/orders|start.sh/],
+  ["a public path", "kong/kong.template.yml", "console|playground", "consoles|playground", /kong.template.yml: no route has \/console/],
   // .env.example.
   ["a setting that nobody documents", ".env.example", "#SUBGRAPH_MAX_CALLS=256", "#SUBGRAPH_CALLS=256", /SUBGRAPH_MAX_CALLS of bff is missing[\s\S]*SUBGRAPH_CALLS, under "bff", is no setting of bff/],
   ["another default", ".env.example", "#RECONCILE_AFTER_SECONDS=600", "#RECONCILE_AFTER_SECONDS=60", /RECONCILE_AFTER_SECONDS=60, and its default is 600/],
