@@ -11,7 +11,7 @@ import path from "node:path";
 
 import { DATABASES, PATHS, PORTS, PROGRAMS, hasPort, portsOf, PUBLIC_PATHS, VIRTUAL_HOST } from "./ports.mjs";
 import { ROOT } from "./repository.mjs";
-import { complaint, everySetting, settings } from "./settings.mjs";
+import { complaint, everySetting, once, settings } from "./settings.mjs";
 
 const COMPOSE = "docker-compose.yml";
 const DIRECT = "docker-compose.direct.yml";
@@ -260,8 +260,9 @@ export function imageProblems(repository) {
   }
   for (const [name, service] of Object.entries(services)) {
     const program = [].concat(service.entrypoint ?? [])[0];
-    if (program && !stages[service.build.target].match(/^COPY --from=builder .*$/m)[0].includes(`/${path.posix.basename(program)} `)) {
-      problems.push(`${COMPOSE}: ${name} starts ${program}, which the image ${service.build.target} does not have`);
+    const image = service.image.match(/^tandem\/(\w+):/)?.[1];
+    if (program && !stages[image]?.match(/^COPY --from=builder .*$/m)[0].includes(`/${path.posix.basename(program)} `)) {
+      problems.push(`${COMPOSE}: ${name} starts ${program}, which the image ${image} does not have`);
     }
   }
 
@@ -296,11 +297,16 @@ function imageEnvironment(repository) {
 
 /** What the image's start-up script has against these settings, if anything. Kong itself is not needed to ask it. */
 function gatewayRefusal(repository, environment) {
+  const whole = { ...imageEnvironment(repository), ...environment };
+  return once(`start.sh ${JSON.stringify(whole)}`, () => askGateway(whole));
+}
+
+function askGateway(environment) {
   const folder = mkdtempSync(path.join(tmpdir(), "tandem-gateway-"));
   try {
     writeFileSync(path.join(folder, "kong"), "#!/bin/sh\n");
     chmodSync(path.join(folder, "kong"), 0o755);
-    const env = { ...imageEnvironment(repository), ...environment, PATH: `${folder}:${process.env.PATH}`, KONG_PREFIX: folder };
+    const env = { ...environment, PATH: `${folder}:${process.env.PATH}`, KONG_PREFIX: folder };
     const { status, stderr } = spawnSync(path.join(ROOT, "kong/start.sh"), ["check"], { env, encoding: "utf8" });
     return status === 0 ? undefined : stderr.trim();
   } finally {

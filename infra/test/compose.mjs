@@ -88,6 +88,12 @@ export function mannerProblems(repository) {
       say("nobody depends on this job, so `up --wait` would take its end for a failure");
     }
   }
+  const built = Object.values(services).filter(({ build }) => build).map(({ image }) => image);
+  for (const [name, { image, build, pull_policy: policy }] of Object.entries(services)) {
+    const say = (text) => problems.push(`docker-compose.yml: ${name}: ${text}`);
+    if (build && built.filter((other) => other === image).length > 1) say(`${image} is built by several services at once: by one, and the others have pull_policy: never`);
+    if (!build && image?.endsWith(":local") && (policy !== "never" || !built.includes(image))) say(`${image} is in no registry: pull_policy: never, and a service that builds it`);
+  }
   return problems.concat(zoneProblems(services, networks));
 }
 

@@ -53,6 +53,8 @@ const BROKEN = [
   ["a gateway beside the database", "networks: [edge, services]", "networks: [edge, services, database]", /kong and postgres share the network database/],
   ["a way out", "networks: [services, broker]", "networks: [services, broker, edge]", /bff is in edge, which has a way out/],
   ["a zone that is not internal", "database: { internal: true }", "database: {}", /postgres is in database, which has a way out/],
+  ["an image that is built twice at once", "    image: tandem/orders:local\n    entrypoint", "    image: tandem/orders:local\n    build: *build\n    entrypoint", /migrate-orders: tandem\/orders:local is built by several services/],
+  ["an image that would be pulled", "  pull_policy: never", "  pull_policy: missing", /migrate-invoices: tandem\/invoices:local is in no registry/],
   ["a name that keeps from scaling", "    image: tandem/orders:local\n    build: &build", "    container_name: orders\n    image: tandem/orders:local\n    build: &build", /orders: container_name keeps it from being scaled/],
   ["a file that is not there", "./infra/postgres/roles.sql", "./infra/postgres/role.sql", /\.\/infra\/postgres\/role\.sql is mounted on .* and is not there/],
   ["a file that can be changed", "20-users.json:ro", "20-users.json", /rabbitmq-users\.json must be mounted read-only/],

@@ -22,15 +22,13 @@ const known = new Map();
  * `commands` are subcommands, as `["up"]`; without, those of the program itself.
  */
 export function settings(name, commands = []) {
-  const key = [name, ...commands].join(" ");
-  if (!known.has(key)) known.set(key, parseHelp(run(name, [...commands, "--help"])));
-  return known.get(key);
+  return once([name, ...commands].join(" "), () => parseHelp(run(name, [...commands, "--help"])));
 }
 
 /** Every variable that any form of the program takes: its subcommands, too. */
 export function everySetting(name) {
   const all = new Map(settings(name));
-  for (const command of commandsOf(run(name, ["--help"]))) {
+  for (const command of once(`commands of ${name}`, () => commandsOf(run(name, ["--help"])))) {
     for (const [variable, setting] of settings(name, [command])) all.has(variable) || all.set(variable, setting);
   }
   return all;
@@ -38,8 +36,16 @@ export function everySetting(name) {
 
 /** Whether the program takes these values. Returns its complaint, or undefined. */
 export function complaint(name, environment) {
-  const { status, stderr } = spawnSync(program(name), ["schema"], { env: environment, encoding: "utf8" });
-  return status === 0 ? undefined : stderr.trim();
+  return once(`${name} ${JSON.stringify(environment)}`, () => {
+    const { status, stderr } = spawnSync(program(name), ["schema"], { env: environment, encoding: "utf8" });
+    return status === 0 ? undefined : stderr.trim();
+  });
+}
+
+/** The same question, asked for every variant, is asked once. */
+export function once(key, ask) {
+  if (!known.has(key)) known.set(key, ask());
+  return known.get(key);
 }
 
 function run(name, command) {
