@@ -6,15 +6,13 @@
 # be read-only), and looks after its own health. `migration` is in the images of the services that have a database, so
 # that a schema and the build that needs it cannot be of two versions.
 
-# That of rust-toolchain.toml; a check compares them.
+# That of rust-toolchain.toml; a check compares them. The file itself stays outside: it would have rustup fetch what only
+# developers need.
 ARG RUST_VERSION=1.95.0
 
 # --- The builder -------------------------------------------------------------------------------------------------
 
 FROM rust:${RUST_VERSION}-bookworm AS chef
-# The toolchain is the image's: the file would have it fetch what only developers need.
-ENV RUSTUP_TOOLCHAIN=${RUST_VERSION} \
-    CARGO_TERM_COLOR=never
 # `auditable` writes the list of dependencies into the programs, for those who look for vulnerabilities in images.
 RUN cargo install --locked cargo-chef@0.1.78 cargo-auditable@0.7.7
 WORKDIR /tandem

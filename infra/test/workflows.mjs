@@ -1,6 +1,11 @@
 // The workflows: what linters know of them, and the manners that keep a stranger from using them.
 
+import { spawnSync } from "node:child_process";
+import path from "node:path";
+
 import { parseDocument } from "yaml";
+
+import { ROOT } from "./repository.mjs";
 
 const FOLDER = ".github/workflows";
 
@@ -56,7 +61,7 @@ export function workflowProblems(repository) {
       }
     }
   }
-  return problems.concat(coverageProblems(repository));
+  return problems.concat(coverageProblems(repository), updateProblems(repository));
 }
 
 /** Scripts and npm scripts that a step starts are there. */
@@ -70,6 +75,16 @@ function commandProblems(repository, where, run) {
     if (!repository.has(file) || !repository.json(file).scripts?.[name]) problems.push(`${where}: ${file} has no script ${name}`);
   }
   return problems;
+}
+
+/** Dependabot looks after every lock file of npm. */
+function updateProblems(repository) {
+  const file = ".github/dependabot.yml";
+  const { updates } = repository.yaml(file);
+  const npm = updates.filter((update) => update["package-ecosystem"] === "npm").flatMap(({ directories }) => directories);
+  const { stdout } = spawnSync("git", ["ls-files", "*package-lock.json"], { cwd: ROOT, encoding: "utf8" });
+  const folders = stdout.trim().split("\n").map((lock) => `/${path.posix.dirname(lock)}`);
+  return folders.filter((folder) => !npm.includes(folder)).map((folder) => `${file}: npm: ${folder} is missing`);
 }
 
 /** CI runs every part of test.sh once, with the servers of docker-compose.yml, and waits for all of its jobs. */

@@ -46,6 +46,7 @@ const BROKEN = [
   ["a check that may be skipped", CI, "    if: always()\n    needs", "    needs", /ci-ok must run always\(\)/],
   ["a script that was renamed", APPLY, "scripts/last-deployed.sh", "scripts/last-deploy.sh", /scripts\/last-deploy.sh is not there/],
   ["an npm script that was renamed", APPLY, "run build", "run compile", /infra\/aws\/package.json has no script compile/],
+  ["packages that nobody updates", ".github/dependabot.yml", "      - /kong/test\n", "", /dependabot.yml: npm: \/kong\/test is missing/],
   ["a workflow that is not there", ".github/workflows/deploy.yml", "workflows/apply.yml", "workflows/up.yml", /\.github\/workflows\/up\.yml is not there/],
 ];
 
