@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use chassis::service::StopDelay;
+use chassis::{healthcheck::Healthcheck, service::StopDelay};
 use clap::{Parser, Subcommand};
 use messaging::{EventBus, rabbitmq::RabbitMq};
 use secrecy::{ExposeSecret, SecretString};
@@ -35,6 +35,8 @@ struct Arguments {
 enum Command {
     /// Print the schema that clients see.
     Schema,
+    /// Ask the API that runs in this container whether it is well: exit code 0 or 1, within two seconds.
+    Healthcheck(Healthcheck),
 }
 
 #[tokio::main]
@@ -43,8 +45,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    if let Some(Command::Schema) = arguments.command {
-        return Ok(io::stdout().write_all(bff::sdl().as_bytes())?);
+    match arguments.command {
+        None => {}
+        Some(Command::Schema) => return Ok(io::stdout().write_all(bff::sdl().as_bytes())?),
+        Some(Command::Healthcheck(check)) => return check.run(&arguments.config.listen),
     }
     let telemetry = chassis::telemetry::init("bff", &arguments.config.telemetry)?;
     let broker_url = arguments.broker_url.context("BROKER_URL is not set")?;

@@ -12,6 +12,7 @@ pub mod etag;
 pub mod failpoint;
 pub mod graphql;
 pub mod health;
+pub mod healthcheck;
 pub mod http;
 pub mod identity;
 pub mod listen;

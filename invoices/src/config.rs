@@ -1,6 +1,8 @@
 //! The settings of the service: the only place that reads the environment. `--help` is the reference.
 
-use chassis::{identity::IdentityConfig, listen::Listen, service::StopDelay, telemetry::TelemetryConfig};
+use chassis::{
+    healthcheck::Healthcheck, identity::IdentityConfig, listen::Listen, service::StopDelay, telemetry::TelemetryConfig,
+};
 use clap::Parser;
 use contracts::Amount;
 use operations::Operation;
@@ -71,6 +73,8 @@ pub enum Command {
     Schema,
     /// Print the description of the REST API (OpenAPI 3.1).
     Openapi,
+    /// Ask the service that runs in this container whether it is well: exit code 0 or 1, within two seconds.
+    Healthcheck(Healthcheck),
     /// What an operator does.
     #[command(flatten)]
     Operate(Operation),

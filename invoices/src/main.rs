@@ -22,6 +22,7 @@ async fn run(mut config: Config) -> anyhow::Result<()> {
             let text = chassis::docs::to_text(&invoices::openapi::document());
             return Ok(write!(std::io::stdout(), "{text}")?);
         }
+        Some(Command::Healthcheck(check)) => return check.run(&config.listen),
         Some(Command::Operate(operation)) => {
             let service = Service {
                 name: invoices::NAME,

@@ -1,6 +1,7 @@
 //! The settings of the service: the only place that reads the environment. `--help` is the reference.
 
 use chassis::{
+    healthcheck::Healthcheck,
     identity::{AppEnv, IdentityConfig},
     listen::Listen,
     service::StopDelay,
@@ -71,6 +72,8 @@ pub enum Command {
     Schema,
     /// Print the description of the REST API (OpenAPI 3.1).
     Openapi,
+    /// Ask the service that runs in this container whether it is well: exit code 0 or 1, within two seconds.
+    Healthcheck(Healthcheck),
     /// What an operator does.
     #[command(flatten)]
     Operate(Operation),
