@@ -3,9 +3,11 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
-    // Pulumi keeps one program a process.
+    // One process for all: most of the time goes into loading what AWS has, and Pulumi runs one program a process at a time.
     pool: "forks",
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    isolate: false,
+    fileParallelism: false,
+    testTimeout: 120_000,
+    hookTimeout: 300_000,
   },
 });

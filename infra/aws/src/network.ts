@@ -3,6 +3,7 @@
 
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import type { Archive } from "./archive";
 import type { Context } from "./context";
 
 const ZONES = 3;
@@ -11,8 +12,8 @@ const ZONES = 3;
 const ENDPOINTS = ["ecr.api", "ecr.dkr", "logs", "secretsmanager"];
 
 export interface NetworkArgs {
-  /** The bucket that flow logs go to. */
-  flowLogBucketArn: pulumi.Input<string>;
+  /** Where flow logs go. */
+  archive: Archive;
 }
 
 export class Network extends pulumi.ComponentResource {
@@ -26,7 +27,7 @@ export class Network extends pulumi.ComponentResource {
 
   constructor(
     private readonly context: Context,
-    args: NetworkArgs,
+    { archive }: NetworkArgs,
     options: pulumi.ComponentResourceOptions,
   ) {
     super("tandem:aws:Network", "network", {}, options);
@@ -57,11 +58,11 @@ export class Network extends pulumi.ComponentResource {
         vpcId: this.vpc.id,
         trafficType: "ALL",
         logDestinationType: "s3",
-        logDestination: pulumi.interpolate`${args.flowLogBucketArn}/flows`,
+        logDestination: pulumi.interpolate`${archive.logs.arn}/flows`,
         maxAggregationInterval: 60,
         destinationOptions: { fileFormat: "parquet", perHourPartition: true },
       },
-      parent,
+      { parent: this, dependsOn: archive.policies },
     );
 
     const gateway = new aws.ec2.InternetGateway("internet", { vpcId: this.vpc.id, tags: named("internet") }, parent);

@@ -37,7 +37,7 @@ export function platform(settings: Settings) {
 
   const keys = new Keys(context, options);
   const archive = new Archive(context, options);
-  const network = new Network(context, { flowLogBucketArn: archive.logs.arn }, { ...options, dependsOn: archive.policies });
+  const network = new Network(context, { archive }, options);
   const secrets = new Secrets(context, keys, options);
   const edge = new Edge(context, { network, archive }, options);
 
@@ -93,7 +93,7 @@ export function platform(settings: Settings) {
   }
 
   const alarms = new Alarms(context, { keys, edge, broker, databases }, options);
-  const service = (name: ServiceName, args: Partial<ServiceArgs>, dependsOn: pulumi.Resource[]) =>
+  const service = (name: ServiceName, args: Partial<ServiceArgs>, after: pulumi.Resource[]) =>
     new Service(
       context,
       name,
@@ -104,9 +104,10 @@ export function platform(settings: Settings) {
         task: tasks[name],
         securityGroup: groups[name],
         deploymentAlarms: alarms.ofDeployments,
+        after: [capacity, network, ...after],
         ...args,
       },
-      { ...options, dependsOn: [capacity, network, ...dependsOn] },
+      options,
     );
   const tls = serviceTls(context, keys, provider);
   // A task learns of the services that are there when it starts: what is asked comes before who asks.
@@ -124,7 +125,7 @@ export function platform(settings: Settings) {
   const kong = service(
     "kong",
     { targets: { group: edge.targets, port: PORTS.kong }, scaleOn: [{ name: "requests", configuration: byRequests(edge) }] },
-    [edge, orders, invoices, bff],
+    [edge.listener, orders, invoices, bff],
   );
 
   const url = `https://${settings.domain}`;

@@ -41,7 +41,7 @@ export class Secrets extends pulumi.ComponentResource {
 
   /** Letters and digits, so that it can stand in a URL. */
   password(name: string): pulumi.Output<string> {
-    return new random.RandomPassword(name, { length: 40, special: false }, { parent: this }).result;
+    return pulumi.secret(new random.RandomPassword(name, { length: 40, special: false }, { parent: this }).result);
   }
 
   store(name: string, description: string, value: pulumi.Input<string> | Record<string, pulumi.Input<string>>): StoredSecret {

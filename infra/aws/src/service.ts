@@ -28,6 +28,8 @@ export interface ServiceArgs {
   };
   /** Where the world's requests come from. */
   targets?: { group: aws.lb.TargetGroup; port: number };
+  /** What has to be there first. A component's own `dependsOn` is not its children's. */
+  after: pulumi.Input<pulumi.Resource>[];
   /** A deployment that raises one of them is taken back. */
   deploymentAlarms: pulumi.Input<string>[];
   /** For TLS between the services. */
@@ -109,7 +111,7 @@ export class Service extends pulumi.ComponentResource {
         tags: { Name: `tandem ${stack} ${name}` },
       },
       // How many there are is autoscaling's business.
-      { ...parent, ignoreChanges: ["desiredCount"] },
+      { ...parent, ignoreChanges: ["desiredCount"], dependsOn: args.after },
     );
 
     const scalable = new aws.appautoscaling.Target(

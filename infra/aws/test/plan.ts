@@ -8,15 +8,17 @@ import * as path from "node:path";
 import { parse } from "yaml";
 import { account, readAccountSettings } from "../src/account";
 import { platform } from "../src/platform";
+import type { PlannedResource } from "../src/policies/resource";
 import { readSettings } from "../src/settings";
 
-export interface Resource {
-  type: string;
-  name: string;
-  urn: string;
-  /** Of a component: none. */
-  props: Record<string, any>;
-  provider: string;
+/** A resource, as policies see it. */
+export interface Resource extends PlannedResource {
+  /** What the program says of it; `props` has also what AWS would answer. */
+  inputs: Record<string, any>;
+  /** What Pulumi is told about it, where that is not the default. */
+  options: { protect?: true; ignoreChanges?: string[] };
+  /** Type and name of all that has to be there before. */
+  after: string[];
 }
 
 export interface Plan {
@@ -62,14 +64,20 @@ export async function plan(stack: string, configuration: Record<string, unknown>
     ["tandem:grafanaAuthorization", "tandem:neonApiKey", "tandem:partnerApiKey", "tandem:partnerToken"],
   );
   const resources: Resource[] = [];
+  let defaultTags: Record<string, string> = {};
   await pulumi.runtime.setMocks(
     {
       newResource({ type, name, inputs, provider, id }) {
-        const urn = `urn:pulumi:${stack}::tandem::${type}::${name}`;
+        const state = { ...inputs, ...answers(type, name, inputs) };
+        const made = id || `${name}-${shortType(type)}`;
         if (!type.startsWith("tandem:") && type !== "pulumi:pulumi:Stack") {
-          resources.push({ type, name, urn, props: masked(inputs), provider: provider ?? "" });
+          const urn = `urn:pulumi:${stack}::tandem::${type}::${name}`;
+          // The provider gives its tags to everything that it makes.
+          if (type === "pulumi:providers:aws") defaultTags = JSON.parse(inputs.defaultTags).tags;
+          const tagsAll = provider?.includes("::pulumi:providers:aws::aws::") ? { ...defaultTags, ...inputs.tags } : inputs.tags;
+          resources.push({ type, name, urn, inputs: masked(inputs), props: masked({ ...state, id: made, tagsAll }), options: {}, after: [] });
         }
-        return { id: id || `${name}-${shortType(type)}`, state: { ...inputs, ...answers(type, name, inputs) } };
+        return { id: made, state };
       },
       call: ({ token, inputs }) => {
         if (token === "aws:index/getAvailabilityZones:getAvailabilityZones") {
@@ -82,6 +90,7 @@ export async function plan(stack: string, configuration: Record<string, unknown>
     stack,
     false,
   );
+  observeRegistrations(resources);
   let outputs: Record<string, unknown> = {};
   try {
     const result = stack === "account" ? account(readAccountSettings()) : platform(readSettings());
@@ -93,9 +102,30 @@ export async function plan(stack: string, configuration: Record<string, unknown>
   return { stack, resources, outputs };
 }
 
+/** Mocks do not tell what a resource depends on, nor its options: the requests do. */
+function observeRegistrations(resources: Resource[]): void {
+  const monitor = pulumi.runtime.getMonitor() as any;
+  const register = monitor.registerResource.bind(monitor);
+  monitor.registerResource = (request: any, done: any) =>
+    register(request, (error: any, answer: any) => {
+      const made = resources.find(({ type, name }) => type === request.getType() && name === request.getName());
+      if (made) {
+        if (request.getProtect()) made.options.protect = true;
+        if (request.getIgnorechangesList().length) made.options.ignoreChanges = request.getIgnorechangesList();
+        made.after = request.getDependenciesList().map((urn: string) => urn.split("::").slice(2).join(" ").replace(/^.*\$/, ""));
+      }
+      done(error, answer);
+    });
+}
+
 /** As a text that a person reads: JSON inside of JSON is unfolded, what is secret is not shown. */
 export function printed({ resources, outputs }: Plan): string {
-  const shown = resources.map(({ type, name, props }) => ({ type, name, inputs: unfolded(props) }));
+  const shown = resources.map(({ type, name, options, inputs }) => ({
+    type,
+    name,
+    ...(Object.keys(options).length && { options }),
+    inputs: unfolded(inputs),
+  }));
   return `${JSON.stringify({ resources: shown, outputs }, undefined, 2)}\n`;
 }
 
