@@ -231,7 +231,13 @@ export function account(settings: AccountSettings) {
     );
   const grant = (name: string, to: aws.iam.Role, ...statements: PolicyStatement[]) =>
     new aws.iam.RolePolicy(name, { name, role: to.id, policy: policyDocument(...statements) }, options);
-  const readState: PolicyStatement[] = [
+  const readImagesAndState: PolicyStatement[] = [
+    {
+      Sid: "FindImages",
+      Effect: "Allow",
+      Action: "ecr:DescribeImages",
+      Resource: repositories.map(({ arn }) => arn),
+    },
     { Sid: "ListState", Effect: "Allow", Action: ["s3:GetBucketLocation", "s3:ListBucket"], Resource: state.arn },
     { Sid: "ReadState", Effect: "Allow", Action: "s3:GetObject", Resource: pulumi.interpolate`${state.arn}/*` },
     { Sid: "ReadSecretsOfState", Effect: "Allow", Action: ["kms:Decrypt", "kms:DescribeKey"], Resource: key.arn },
@@ -249,6 +255,7 @@ export function account(settings: AccountSettings) {
         "ecr:BatchCheckLayerAvailability",
         "ecr:BatchGetImage",
         "ecr:CompleteLayerUpload",
+        "ecr:DescribeImageScanFindings",
         "ecr:DescribeImages",
         "ecr:GetDownloadUrlForLayer",
         "ecr:InitiateLayerUpload",
@@ -261,7 +268,7 @@ export function account(settings: AccountSettings) {
 
   const preview = role("preview", "pull_request", "Says what a pull request would change, and changes nothing");
   new aws.iam.RolePolicyAttachment("preview", { role: preview.name, policyArn: "arn:aws:iam::aws:policy/job-function/ViewOnlyAccess" }, options);
-  grant("preview", preview, ...readState);
+  grant("preview", preview, ...readImagesAndState);
 
   const deploys = stacks.map((stack) => {
     const deploy = role(`deploy-${stack}`, `environment:${stack}`, `Applies the stack ${stack}, from the environment of that name`);
@@ -273,7 +280,7 @@ export function account(settings: AccountSettings) {
         path: "/tandem/",
         description: `What a deployment of the stack ${stack} may do`,
         policy: policyDocument(
-          ...readState,
+          ...readImagesAndState,
           {
             Sid: "WriteState",
             Effect: "Allow",

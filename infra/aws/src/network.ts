@@ -8,7 +8,7 @@ import type { Context } from "./context";
 
 const ZONES = 3;
 
-/** What tasks need of AWS without leaving the network. Each is paid for by the hour and the zone. */
+/** What tasks need of AWS without leaving the network. */
 const ENDPOINTS = ["ecr.api", "ecr.dkr", "logs", "secretsmanager"];
 
 export interface NetworkArgs {
@@ -23,7 +23,7 @@ export class Network extends pulumi.ComponentResource {
   readonly dataSubnets: aws.ec2.Subnet[] = [];
   /** Where the load balancer's addresses come from. */
   readonly publicCidrs: string[] = [];
-  private readonly endpointGroup: aws.ec2.SecurityGroup;
+  private readonly endpointGroup?: aws.ec2.SecurityGroup;
 
   constructor(
     private readonly context: Context,
@@ -31,7 +31,7 @@ export class Network extends pulumi.ComponentResource {
     options: pulumi.ComponentResourceOptions,
   ) {
     super("tandem:aws:Network", "network", {}, options);
-    const { cidr, natGateways } = context.settings.network;
+    const { cidr, natGateways, endpoints } = context.settings.network;
     const named = (name: string) => ({ Name: context.name(name) });
     const zones = aws.getAvailabilityZonesOutput(
       { state: "available", filters: [{ name: "opt-in-status", values: ["opt-in-not-required"] }] },
@@ -130,23 +130,28 @@ export class Network extends pulumi.ComponentResource {
       },
       parent,
     );
-    this.endpointGroup = this.securityGroup("endpoints", "what AWS offers inside the network");
+    if (endpoints) this.endpointGroup = this.endpoints();
+    this.registerOutputs({});
+  }
+
+  private endpoints(): aws.ec2.SecurityGroup {
+    const group = this.securityGroup("endpoints", "what AWS offers inside the network");
     for (const name of ENDPOINTS) {
       new aws.ec2.VpcEndpoint(
         name.replace(".", "-"),
         {
           vpcId: this.vpc.id,
-          serviceName: `com.amazonaws.${context.settings.region}.${name}`,
+          serviceName: `com.amazonaws.${this.context.settings.region}.${name}`,
           vpcEndpointType: "Interface",
           privateDnsEnabled: true,
           subnetIds: this.taskSubnets.map(({ id }) => id),
-          securityGroupIds: [this.endpointGroup.id],
-          tags: named(name),
+          securityGroupIds: [group.id],
+          tags: { Name: this.context.name(name) },
         },
-        parent,
+        { parent: this },
       );
     }
-    this.registerOutputs({});
+    return group;
   }
 
   /** A group without rules: nothing comes in, and nothing goes out. */
@@ -168,7 +173,7 @@ export class Network extends pulumi.ComponentResource {
   /** The group of a task: it reaches AWS and, over TLS, what is outside. */
   taskSecurityGroup(name: string, description: string): aws.ec2.SecurityGroup {
     const group = this.securityGroup(name, description);
-    this.allow({ from: [name, group], to: ["endpoints", this.endpointGroup], port: 443 });
+    if (this.endpointGroup) this.allow({ from: [name, group], to: ["endpoints", this.endpointGroup], port: 443 });
     new aws.vpc.SecurityGroupEgressRule(
       `${name}-to-https`,
       {

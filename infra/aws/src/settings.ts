@@ -77,6 +77,8 @@ export interface Settings {
     /** A /16. */
     cidr: string;
     natGateways: 1 | 3;
+    /** What tasks need of AWS inside the network, too, and not by the NAT gateways only. Paid for by the hour and the zone. */
+    endpoints: boolean;
   };
   database: RdsSettings | NeonSettings;
   broker: AmazonMqSettings | FargateBrokerSettings;
@@ -184,6 +186,7 @@ export function readSettings(): Settings {
     network: check.object("network", (at) => ({
       cidr: at.text("cidr", /^(10\.\d{1,3}|172\.(1[6-9]|2\d|3[01])|192\.168)\.0\.0\/16$/, "a private /16, e.g. 10.20.0.0/16"),
       natGateways: at.oneNumber("natGateways", [1, 3] as const),
+      endpoints: at.flag("endpoints"),
     })),
     database,
     broker,
@@ -236,7 +239,7 @@ export function readSettings(): Settings {
 function size(at: Checker): Partial<Size> {
   const cpu = at.oneNumber("cpu", Object.keys(FARGATE_SIZES).map(Number));
   const range = FARGATE_SIZES[cpu ?? 0];
-  return { cpu, memory: range && at.whole("memory", range.from, range.to, range.step) };
+  return { cpu, memory: range ? at.whole("memory", range.from, range.to, range.step) : at.unchecked("memory") };
 }
 
 type Source = { get(key: string): string | undefined; getSecret?(key: string): pulumi.Output<string> | undefined };
@@ -337,6 +340,11 @@ export class Checker {
       /^[a-z]{2}(-[a-z]+)+-\d$/,
       "a region, e.g. eu-central-1",
     );
+  }
+
+  /** A member that is known, of which nothing can be said because another is wrong. */
+  unchecked(key: string): undefined {
+    this.value(key);
   }
 
   has(key: string): boolean {

@@ -18,6 +18,9 @@ import { migrationTask, type WorkloadsArgs } from "./workloads";
 
 const SIZE = { cpu: 256, memory: 512 };
 
+/** Without the files of an interactive shell, which `bash` reads when it takes its standard input for a network's. */
+export const BASH = ["/bin/bash", "--norc", "-euc"];
+
 export interface SetupArgs extends WorkloadsArgs {
   cluster: aws.ecs.Cluster;
 }
@@ -82,7 +85,7 @@ export class Setup extends pulumi.ComponentResource {
             name: "roles",
             image: "postgres",
             user: "postgres",
-            entryPoint: ["/bin/bash", "-euc"],
+            entryPoint: BASH,
             command: [script("database.sh")],
             environment: {
               PGHOST: database.host,
@@ -132,7 +135,7 @@ export class Setup extends pulumi.ComponentResource {
             name: "users",
             image: "toolbox",
             user: "65532:65532",
-            entryPoint: ["/bin/bash", "-euc"],
+            entryPoint: BASH,
             command: [script("broker.sh")],
             secrets: {
               BROKER_ADMIN_URL: broker.administrator.reference("url"),
