@@ -144,8 +144,8 @@ export function platform(settings: Settings) {
     services: Object.fromEntries(SERVICES.map((name) => [name, services[name].service.name])),
     taskDefinitions: Object.fromEntries(SERVICES.map((name) => [name, tasks[name].definition.arn])),
     logGroups: Object.fromEntries(SERVICES.map((name) => [name, tasks[name].logGroup.name])),
-    tokenSecretArn: tokenSecret?.secret.arn,
-    prometheusEndpoint: telemetry.workspace?.prometheusEndpoint,
+    ...(tokenSecret && { tokenSecretArn: tokenSecret.secret.arn }),
+    ...(telemetry.workspace && { prometheusEndpoint: telemetry.workspace.prometheusEndpoint }),
   };
 }
 

@@ -55,41 +55,20 @@ function digest(name: string): string {
   return `sha256:${createHash("sha256").update(name).digest("hex")}`;
 }
 
+/** The keys that `pulumi config set --secret` sets. */
+export const SECRET_KEYS = ["tandem:grafanaAuthorization", "tandem:neonApiKey", "tandem:partnerApiKey", "tandem:partnerToken"];
+
+/** As Pulumi hands a configuration to the program. */
+export function asTexts(configuration: Record<string, unknown>): Record<string, string> {
+  const values = Object.entries(configuration).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(values.map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]));
+}
+
 /** Runs the program. One at a time in a process. */
 export async function plan(stack: string, configuration: Record<string, unknown>): Promise<Plan> {
-  const values = Object.entries(configuration).filter(([, value]) => value !== undefined);
-  const texts = values.map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]);
-  pulumi.runtime.setAllConfig(
-    Object.fromEntries(texts),
-    ["tandem:grafanaAuthorization", "tandem:neonApiKey", "tandem:partnerApiKey", "tandem:partnerToken"],
-  );
+  pulumi.runtime.setAllConfig(asTexts(configuration), SECRET_KEYS);
   const resources: Resource[] = [];
-  let defaultTags: Record<string, string> = {};
-  await pulumi.runtime.setMocks(
-    {
-      newResource({ type, name, inputs, provider, id }) {
-        const state = { ...inputs, ...answers(type, name, inputs) };
-        const made = id || `${name}-${shortType(type)}`;
-        if (!type.startsWith("tandem:") && type !== "pulumi:pulumi:Stack") {
-          const urn = `urn:pulumi:${stack}::tandem::${type}::${name}`;
-          // The provider gives its tags to everything that it makes.
-          if (type === "pulumi:providers:aws") defaultTags = JSON.parse(inputs.defaultTags).tags;
-          const tagsAll = provider?.includes("::pulumi:providers:aws::aws::") ? { ...defaultTags, ...inputs.tags } : inputs.tags;
-          resources.push({ type, name, urn, inputs: masked(inputs), props: masked({ ...state, id: made, tagsAll }), options: {}, after: [] });
-        }
-        return { id: made, state };
-      },
-      call: ({ token, inputs }) => {
-        if (token === "aws:index/getAvailabilityZones:getAvailabilityZones") {
-          return { id: "zones", names: ["a", "b", "c", "d"].map((letter) => `eu-central-1${letter}`) };
-        }
-        throw new Error(`no answer to ${token} ${JSON.stringify(inputs)}`);
-      },
-    },
-    "tandem",
-    stack,
-    false,
-  );
+  await pulumi.runtime.setMocks(amazon(stack, resources), "tandem", stack, false);
   observeRegistrations(resources);
   let outputs: Record<string, unknown> = {};
   try {
@@ -100,6 +79,31 @@ export async function plan(stack: string, configuration: Record<string, unknown>
   }
   resources.sort((a, b) => order(a.type, b.type) || order(a.name, b.name));
   return { stack, resources, outputs };
+}
+
+/** Answers as AWS would, and remembers what it is asked for. */
+export function amazon(stack: string, resources: Resource[]): pulumi.runtime.Mocks {
+  let defaultTags: Record<string, string> = {};
+  return {
+    newResource({ type, name, inputs, provider, id }) {
+      const state = { ...inputs, ...answers(type, name, inputs) };
+      const made = id || `${name}-${shortType(type)}`;
+      if (!type.startsWith("tandem:") && type !== "pulumi:pulumi:Stack") {
+        const urn = `urn:pulumi:${stack}::tandem::${type}::${name}`;
+        // The provider gives its tags to everything that it makes.
+        if (type === "pulumi:providers:aws") defaultTags = JSON.parse(inputs.defaultTags).tags;
+        const tagsAll = provider?.includes("::pulumi:providers:aws::aws::") ? { ...defaultTags, ...inputs.tags } : inputs.tags;
+        resources.push({ type, name, urn, inputs: masked(inputs), props: masked({ ...state, id: made, tagsAll }), options: {}, after: [] });
+      }
+      return { id: made, state };
+    },
+    call: ({ token, inputs }) => {
+      if (token === "aws:index/getAvailabilityZones:getAvailabilityZones") {
+        return { id: "zones", names: ["a", "b", "c", "d"].map((letter) => `eu-central-1${letter}`) };
+      }
+      throw new Error(`no answer to ${token} ${JSON.stringify(inputs)}`);
+    },
+  };
 }
 
 /** Mocks do not tell what a resource depends on, nor its options: the requests do. */
@@ -133,8 +137,9 @@ function order(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
+/** Unlike `apply`, this fails when what it waits for has failed. */
 function known<T>(output: pulumi.Output<T>): Promise<T> {
-  return new Promise((resolve) => output.apply((value) => resolve(value)));
+  return (output as unknown as { promise(): Promise<T> }).promise();
 }
 
 /** Under mocks Pulumi keeps secrets as `{ [signature]: secret, value }`, however deep. */

@@ -4,11 +4,10 @@ import * as pulumi from "@pulumi/pulumi";
 import { describe, expect, it } from "vitest";
 import { readAccountSettings } from "../src/account";
 import { readSettings, type Settings } from "../src/settings";
-import { CANARY, configurationOf } from "./plan";
+import { asTexts, CANARY, configurationOf, SECRET_KEYS } from "./plan";
 
 async function read<T>(changes: Record<string, unknown>, reader: () => T, stack = "dev"): Promise<T> {
-  const values = Object.entries(configurationOf(stack, changes)).filter(([, value]) => value !== undefined);
-  pulumi.runtime.setAllConfig(Object.fromEntries(values.map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)])));
+  pulumi.runtime.setAllConfig(asTexts(configurationOf(stack, changes)), SECRET_KEYS);
   await pulumi.runtime.setMocks({ newResource: () => ({ id: "", state: {} }), call: () => ({}) }, "tandem", stack, false);
   return reader();
 }
