@@ -160,6 +160,7 @@ export class Alarms extends pulumi.ComponentResource {
         above: 80,
         minutes: 15,
         description: "The broker is busy: look at its queues; a larger broker.class if it is the load",
+        silenceIsFine: true,
       });
       this.alarm("broker-disk", {
         ...of,
@@ -168,6 +169,7 @@ export class Alarms extends pulumi.ComponentResource {
         below: 2 * 1024 ** 3,
         minutes: 5,
         description: "The broker is about to refuse messages: which queue is nobody reading?",
+        silenceIsFine: true,
       });
       for (const queue of DEAD_LETTER_QUEUES) {
         this.alarm(`dead-letters-${queue.replace(/\.dlq$/, "").replaceAll(".", "-")}`, {

@@ -88,7 +88,7 @@ export class Broker extends pulumi.ComponentResource {
   }
 
   private managed(settings: AmazonMqSettings, password: pulumi.Output<string>): Address {
-    const { network, keys } = this.args;
+    const { network } = this.args;
     const group = network.securityGroup("broker", "RabbitMQ");
     const cluster = settings.deployment === "CLUSTER_MULTI_AZ";
     const broker = new aws.mq.Broker(
@@ -103,7 +103,7 @@ export class Broker extends pulumi.ComponentResource {
         publiclyAccessible: false,
         subnetIds: (cluster ? network.dataSubnets : network.dataSubnets.slice(0, 1)).map(({ id }) => id),
         securityGroups: [group.id],
-        encryptionOptions: { useAwsOwnedKey: false, kmsKeyId: keys.data.arn },
+        // Encrypted at rest with a key of AWS's own: for RabbitMQ, Amazon MQ refuses any other.
         users: [{ username: ADMINISTRATOR, password }],
         maintenanceWindowStartTime: { dayOfWeek: "SUNDAY", timeOfDay: "05:00", timeZone: "UTC" },
         // Amazon MQ would make the log group itself, without an end to what it keeps and without our key. Its metrics and

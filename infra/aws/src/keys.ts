@@ -6,7 +6,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { type Context, type PolicyStatement, policyDocument } from "./context";
 
 export class Keys extends pulumi.ComponentResource {
-  /** Databases, broker, file system. */
+  /** Databases, files of the broker, metrics. */
   readonly data: aws.kms.Key;
   readonly secrets: aws.kms.Key;
   /** Log groups, and the topic of alarms. */
@@ -39,7 +39,7 @@ export class Keys extends pulumi.ComponentResource {
       new aws.kms.Alias(name, { name: `alias/${context.name(name)}`, targetKeyId: made.keyId }, { parent: this });
       return made;
     };
-    this.data = key("data", "databases, broker, file system");
+    this.data = key("data", "databases, files, metrics");
     this.secrets = key("secrets", "credentials");
     this.logs = key(
       "logs",

@@ -11,7 +11,7 @@ import type { Broker } from "./broker";
 import type { Context } from "./context";
 import type { Database } from "./database";
 import { DATABASE_CA, prepare } from "./files";
-import { AMQPS_PORT, POSTGRES_PORT } from "./ports";
+import { POSTGRES_PORT } from "./ports";
 import { runToEnd } from "./run";
 import { Task } from "./task";
 import { migrationTask, type WorkloadsArgs } from "./workloads";
@@ -37,7 +37,6 @@ export class Setup extends pulumi.ComponentResource {
     super("tandem:aws:Setup", "setup", {}, options);
     const { network, broker, databases } = args;
     const group = network.taskSecurityGroup("setup", "tasks that prepare databases and broker");
-    network.allow({ from: ["setup", group], to: broker.group, port: AMQPS_PORT });
     network.allow({ from: ["setup", group], to: broker.group, port: 443 });
     const databaseGroup = databases.find((database) => database.group)?.group;
     if (databaseGroup) network.allow({ from: ["setup", group], to: databaseGroup, port: POSTGRES_PORT });

@@ -1,11 +1,10 @@
 // What is kept: encrypted, backed up, and not longer than meant.
 
-import { type Finding, finding, type PlannedResource, type Policy, statements } from "./resource";
+import { type Finding, finding, NOT_KNOWN_YET, type PlannedResource, type Policy, statements } from "./resource";
 
 /** Where the key is named, for each kind that keeps something. */
 const KEYS: [type: string, path: string[]][] = [
   ["rds/instance:Instance", ["kmsKeyId"]],
-  ["mq/broker:Broker", ["encryptionOptions", "kmsKeyId"]],
   ["efs/fileSystem:FileSystem", ["kmsKeyId"]],
   ["secretsmanager/secret:Secret", ["kmsKeyId"]],
   ["cloudwatch/logGroup:LogGroup", ["kmsKeyId"]],
@@ -47,6 +46,11 @@ export const dataPolicies: Policy[] = [
           if (!path.reduce((value: any, key) => value?.[key], resource.props)) {
             yield finding(resource, `is not encrypted with a key of ours; set ${path.filter((key) => key !== "0").join(".")}`);
           }
+        }
+      }
+      for (const broker of stack.of("mq/broker:Broker")) {
+        if (broker.props.engineType === "RabbitMQ" && broker.props.encryptionOptions) {
+          yield finding(broker, "names a key, which Amazon MQ refuses for RabbitMQ; leave encryptionOptions out, it is encrypted with a key of AWS's own");
         }
       }
       for (const key of stack.of("kms/key:Key")) {
@@ -105,7 +109,7 @@ export const dataPolicies: Policy[] = [
         const denied = statements(policy.props.policy).some(
           ({ Effect, Condition }) => Effect === "Deny" && Condition?.Bool?.["aws:SecureTransport"] === "false",
         );
-        if (!denied) yield finding(policy, "lets requests without TLS pass; deny them where aws:SecureTransport is false");
+        if (!denied && policy.props.policy !== NOT_KNOWN_YET) yield finding(policy, "lets requests without TLS pass; deny them where aws:SecureTransport is false");
       }
     },
   },

@@ -6,7 +6,7 @@ import { computePolicies } from "./compute";
 import { dataPolicies } from "./data";
 import { identityPolicies } from "./identity";
 import { networkPolicies } from "./network";
-import { type Finding, type PlannedResource, type Policy, Stack } from "./resource";
+import { type Finding, NOT_KNOWN_YET, type PlannedResource, type Policy, Stack } from "./resource";
 
 export const policies: Policy[] = [...networkPolicies, ...dataPolicies, ...computePolicies, ...identityPolicies];
 
@@ -22,6 +22,23 @@ export const stackPolicies: StackValidationPolicy[] = policies.map(({ name, desc
   description,
   enforcementLevel: "mandatory",
   validateStack({ resources }, report) {
-    for (const { message, urn } of check(new Stack(resources))) report(message, urn);
+    const seen = resources.map(({ type, name, urn, props }) => ({ type, name, urn, props: known(props) as Record<string, any> }));
+    for (const { message, urn } of check(new Stack(seen))) report(message, urn);
   },
 }));
+
+/**
+ * A copy without what is not known yet. Pulumi throws where such a value is touched, and leaves out the whole policy: the
+ * first preview of a stack, where hardly an id is known, would check nothing.
+ */
+function known(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.keys(value).map((key) => {
+    try {
+      return [key, known((value as Record<string, unknown>)[key])] as const;
+    } catch {
+      return [key, NOT_KNOWN_YET] as const;
+    }
+  });
+  return Array.isArray(value) ? entries.map(([, item]) => item) : Object.fromEntries(entries);
+}

@@ -4,8 +4,8 @@ import { type Finding, finding, type PlannedResource, type Policy, type Stack } 
 
 const WORLD = ["0.0.0.0/0", "::/0"];
 
-function* subnetsOf(stack: Stack, resource: PlannedResource, ids: unknown[], allowed: "nothing" | "nat"): Iterable<Finding> {
-  for (const id of ids) {
+function* subnetsOf(stack: Stack, resource: PlannedResource, ids: unknown, allowed: "nothing" | "nat"): Iterable<Finding> {
+  for (const id of Array.isArray(ids) ? ids : []) {
     const ways = stack.waysOut(id);
     if (ways.includes("internet")) {
       yield finding(resource, `is in the public subnet ${String(id)}; put it into one of the network's ${allowed === "nat" ? "task" : "data"} subnets`);
@@ -26,13 +26,13 @@ export const networkPolicies: Policy[] = [
         }
         const group = stack.of("rds/subnetGroup:SubnetGroup").find(({ props }) => props.name === instance.props.dbSubnetGroupName);
         if (!group) yield finding(instance, "has no subnet group of this stack; set dbSubnetGroupName to that of the data subnets");
-        else yield* subnetsOf(stack, instance, group.props.subnetIds ?? [], "nothing");
+        else yield* subnetsOf(stack, instance, group.props.subnetIds, "nothing");
       }
       for (const broker of stack.of("mq/broker:Broker")) {
         if (broker.props.publiclyAccessible !== false) {
           yield finding(broker, "may be reached from the internet; set publiclyAccessible to false");
         }
-        yield* subnetsOf(stack, broker, broker.props.subnetIds ?? [], "nothing");
+        yield* subnetsOf(stack, broker, broker.props.subnetIds, "nothing");
       }
       for (const target of stack.of("efs/mountTarget:MountTarget")) yield* subnetsOf(stack, target, [target.props.subnetId], "nothing");
     },
@@ -44,7 +44,7 @@ export const networkPolicies: Policy[] = [
       for (const service of stack.of("ecs/service:Service")) {
         const network = service.props.networkConfiguration ?? {};
         if (network.assignPublicIp !== false) yield finding(service, "gives its tasks public addresses; set assignPublicIp to false");
-        yield* subnetsOf(stack, service, network.subnets ?? [], "nat");
+        yield* subnetsOf(stack, service, network.subnets, "nat");
       }
       for (const subnet of stack.of("ec2/subnet:Subnet")) {
         if (subnet.props.mapPublicIpOnLaunch) yield finding(subnet, "gives public addresses away; set mapPublicIpOnLaunch to false");

@@ -1,5 +1,8 @@
 // What a policy sees of a stack: every resource with its properties, and ways to ask how they hang together.
 
+/** What stands for a value that nobody knows before its resource is made: it is there, and equal to every other. */
+export const NOT_KNOWN_YET = "[not known yet]";
+
 /** A resource as Pulumi gives it to a policy, and as the tests plan it. */
 export interface PlannedResource {
   type: string;
@@ -33,8 +36,9 @@ export class Stack {
   /** Where the world is, for a subnet: at the other end of its routes, by their kind. */
   waysOut(subnetId: unknown): ("internet" | "nat")[] {
     const tables = this.of("ec2/routeTableAssociation:RouteTableAssociation")
-      .filter(({ props }) => props.subnetId === subnetId)
-      .map(({ props }) => props.routeTableId);
+      .filter(({ props }) => props.subnetId === subnetId && subnetId !== NOT_KNOWN_YET)
+      .map(({ props }) => props.routeTableId)
+      .filter((id) => id !== NOT_KNOWN_YET);
     return this.of("ec2/route:Route")
       .filter(({ props }) => tables.includes(props.routeTableId))
       .flatMap(({ props }) => [...(props.gatewayId ? ["internet" as const] : []), ...(props.natGatewayId ? ["nat" as const] : [])]);
