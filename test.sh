@@ -83,6 +83,7 @@ main() {
     part pages check_pages
     part playground check_playground
     part packaging check_packaging
+    part infrastructure check_infrastructure
     part scripts check_scripts
     part dependencies check_dependencies
 }
@@ -271,6 +272,23 @@ check_playground() {
     fi
     step 'playground: packages' install_node_packages bff/web/playground
     step 'playground: build' npm --prefix bff/web/playground run --silent check
+}
+
+# The stacks on AWS as Pulumi would plan them, without AWS: types, plans, policies, and the scripts that prepare databases
+# and broker, on the servers of the tests.
+check_infrastructure() {
+    if ! command -v npm >/dev/null; then
+        skip 'infrastructure' 'npm is not installed'
+        return
+    fi
+    # Pulumi's demand and not ours: its absence fails nothing, CI included.
+    if ! node_is_at_least v20.19.0; then
+        skip_for_node 'infrastructure' v20.19.0
+        return
+    fi
+    step 'infrastructure: packages' install_node_packages infra/aws
+    step 'infrastructure: types' npm --prefix infra/aws run --silent check
+    step 'infrastructure: plans' npm --prefix infra/aws run --silent test
 }
 
 # install_node_packages FOLDER: only when they are not there or not current, and under a lock: runs in one checkout
