@@ -108,7 +108,7 @@ refuse_unknown_parts() {
 part() {
     [[ -z $only || ,$only, == *,$1,* ]] || return 0
     case $1 in
-        format | clippy | sqlite | scripts | dependencies) ;;
+        format | clippy | sqlite | infrastructure | scripts | dependencies) ;;
         *) build_programs ;;
     esac
     "${@:2}"
