@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use contracts::TraceContext;
 use opentelemetry::{TraceId, trace::TraceContextExt};
 use prometheus_client::{
     encoding::{EncodeLabel, EncodeLabelSet, EncodeMetric, LabelSetEncoder, MetricEncoder},
@@ -33,16 +34,20 @@ impl Histogram {
 
     /// Counts `value`, as a part of the current trace.
     pub fn observe(&self, value: f64) {
-        self.observe_in(&Span::current(), value);
-    }
-
-    /// Counts `value`, as a part of the trace of `span`.
-    pub fn observe_in(&self, span: &Span, value: f64) {
-        let context = span.context();
+        let context = Span::current().context();
         let context = context.span().span_context().clone();
         // One that is not recorded leads nowhere.
         let exemplar = context.is_sampled().then(|| Exemplar(context.trace_id()));
         self.0.observe(value, exemplar, None);
+    }
+
+    /// Counts `value`, as a part of a trace that was stored.
+    pub fn observe_for(&self, trace_context: &TraceContext, value: f64) {
+        // `00-<trace id>-<parent id>-<flags>`, whose last bit says that the trace is recorded (W3C Trace Context).
+        let flags = trace_context.traceparent.as_deref().and_then(|parent| parent.rsplit('-').next());
+        let is_sampled = flags.and_then(|flags| u8::from_str_radix(flags, 16).ok()).is_some_and(|flags| flags & 1 == 1);
+        let trace_id = trace_context.trace_id().filter(|_| is_sampled).and_then(|id| TraceId::from_hex(id).ok());
+        self.0.observe(value, trace_id.map(Exemplar), None);
     }
 }
 
