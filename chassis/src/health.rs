@@ -104,11 +104,7 @@ pub fn routes(readiness: Arc<Readiness>) -> Router {
     }
 
     let [health, livez, readyz] = PROBES;
-    Router::new()
-        .route(health, get(alive))
-        .route(livez, get(alive))
-        .route(readyz, get(ready))
-        .with_state(readiness)
+    Router::new().route(health, get(alive)).route(livez, get(alive)).route(readyz, get(ready)).with_state(readiness)
 }
 
 #[cfg(test)]

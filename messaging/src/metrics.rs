@@ -190,8 +190,7 @@ impl MessagingMetrics {
     /// Those of one queue. From now on each of its outcomes is a series, so that the first is seen as a step.
     pub(crate) fn of(&self, queue: &'static Queue) -> QueueMetrics {
         let destination = queue.name;
-        let consumed =
-            |outcome| self.consumed.get_or_create_owned(&Consumed { destination, outcome });
+        let consumed = |outcome| self.consumed.get_or_create_owned(&Consumed { destination, outcome });
         QueueMetrics {
             destination,
             ack: consumed(Consumption::Ack),

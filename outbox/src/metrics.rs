@@ -107,10 +107,8 @@ impl OutboxMetrics {
                 "db_client_connection_pending_requests",
                 "Transactions that wait because all connections were in use when they began",
             ),
-            timeouts: metrics.counter(
-                "db_client_connection_timeouts_total",
-                "Transactions that got no connection in time",
-            ),
+            timeouts: metrics
+                .counter("db_client_connection_timeouts_total", "Transactions that got no connection in time"),
             publish_lag: metrics.histogram(
                 "outbox_publish_lag_seconds",
                 "Time from an event's transaction until the bus has accepted it",
@@ -283,7 +281,10 @@ mod tests {
             (r#"INSERT INTO "outbox" ("seq", "body") VALUES ($1, $2)"#, ("INSERT", Some("outbox"))),
             (r#"UPDATE "outbox" SET "attempts" = "attempts" + 1"#, ("UPDATE", Some("outbox"))),
             (r#"DELETE FROM "outbox" WHERE "seq" IN ($1)"#, ("DELETE", Some("outbox"))),
-            ("SELECT free.lane FROM outbox_lane AS free CROSS JOIN LATERAL (SELECT 1)", ("SELECT", Some("outbox_lane"))),
+            (
+                "SELECT free.lane FROM outbox_lane AS free CROSS JOIN LATERAL (SELECT 1)",
+                ("SELECT", Some("outbox_lane")),
+            ),
             (
                 "SELECT a FROM unnest($1::text::smallint[]) AS held(a) CROSS JOIN LATERAL ((SELECT a FROM outbox WHERE x))",
                 ("SELECT", Some("outbox")),

@@ -3,7 +3,7 @@
 //! Routes, not paths, and methods that exist: a client chooses both. Names and buckets are those of OpenTelemetry's semantic
 //! conventions for HTTP, with Prometheus' spelling.
 
-use std::{sync::Arc, time::Instant};
+use std::{fmt, sync::Arc, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -12,7 +12,9 @@ use axum::{
     response::Response,
 };
 
-use super::{Gauge, Histograms, Metrics, Raised};
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
+
+use super::{Gauge, Histograms, LabelValue, Metrics, Raised};
 use crate::{health, label_set, label_value};
 
 /// The bounds for requests between services and their clients, in seconds (OpenTelemetry semantic conventions,
@@ -51,12 +53,28 @@ impl From<&Method> for HttpMethod {
     }
 }
 
-label_value! {
-    /// Why a request brought no good answer.
-    enum ErrorType {
-        /// The client went away before there was an answer.
-        Canceled => "canceled",
-        ServerError => "server_error",
+/// Why a request brought no good answer (OpenTelemetry semantic conventions, `error.type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorType {
+    /// A status that says so.
+    Status(u16),
+    /// A word of ours.
+    Named(&'static str),
+}
+
+impl ErrorType {
+    /// Whoever asked went away before there was an answer.
+    pub const CANCELED: Self = Self::Named("canceled");
+}
+
+impl LabelValue for ErrorType {}
+
+impl EncodeLabelValue for ErrorType {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => status.encode(encoder),
+            Self::Named(name) => name.encode(encoder),
+        }
     }
 }
 
@@ -106,13 +124,14 @@ pub(crate) async fn measure(State(metrics): State<HttpMetrics>, request: Request
             method: HttpMethod::from(request.method()),
             route: route.into(),
             status_code: None,
-            error_type: Some(ErrorType::Canceled),
+            error_type: Some(ErrorType::CANCELED),
         },
         metrics,
     };
     let response = next.run(request).await;
-    counting.request.status_code = Some(response.status().as_u16());
-    counting.request.error_type = response.status().is_server_error().then_some(ErrorType::ServerError);
+    let status = response.status();
+    counting.request.status_code = Some(status.as_u16());
+    counting.request.error_type = status.is_server_error().then_some(ErrorType::Status(status.as_u16()));
     response
 }
 

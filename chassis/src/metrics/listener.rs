@@ -13,7 +13,7 @@ use axum::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Format, Metrics, process, render};
+use super::{Format, Metrics, of_process, render};
 use crate::{
     http,
     listen::{ListenError, Listener},
@@ -41,9 +41,9 @@ impl MetricsListen {
         Self { metrics_host: None, metrics_port: 0, elsewhere: true }
     }
 
-    /// Any free port: what tests use.
-    pub fn anywhere() -> Self {
-        Self { metrics_host: None, metrics_port: 0, elsewhere: false }
+    /// A given port, beside the API; 0 for any free one.
+    pub fn on(port: u16) -> Self {
+        Self { metrics_host: None, metrics_port: port, elsewhere: false }
     }
 
     /// Binds, where a service has a listener of its own; `host` is where its API listens.
@@ -73,7 +73,7 @@ pub struct MetricsServer {
 impl MetricsServer {
     /// Serves the metrics of the services in this process, and those of the process itself under the name `process`.
     pub fn start(process: &'static str, listener: Listener, services: impl IntoIterator<Item = Metrics>) -> Self {
-        let all: Arc<[Metrics]> = [process::metrics(process)].into_iter().chain(services).collect();
+        let all: Arc<[Metrics]> = [of_process(process)].into_iter().chain(services).collect();
         let url = listener.url();
         tracing::info!("the metrics of {process} are at {url}/metrics");
         let stop = CancellationToken::new();

@@ -37,10 +37,11 @@ pub use catalogue::{Described, Kind, table};
 pub use exposition::Format;
 pub use histogram::{Buckets, Histogram};
 pub use label::{Label, LabelSet, LabelValue, encode_label, encode_value};
+pub use listener::{MetricsListen, MetricsServer};
+pub use process::of_process;
 /// For the macros.
 #[doc(hidden)]
 pub use prometheus_client::encoding;
-pub use listener::{MetricsListen, MetricsServer};
 pub use reading::Reading;
 
 use label::NoLabels;
@@ -228,7 +229,13 @@ impl Metrics {
         buckets: &'static [f64],
         metric: impl Metric,
     ) {
-        lock(&self.0.described).push(Described { name, help, kind: kind.into(), labels, buckets: buckets.iter().map(f64::to_string).collect() });
+        lock(&self.0.described).push(Described {
+            name,
+            help,
+            kind: kind.into(),
+            labels,
+            buckets: buckets.iter().map(f64::to_string).collect(),
+        });
         // The library adds these itself.
         let name = name.strip_suffix("_total").unwrap_or(name);
         let units = [("_seconds", Unit::Seconds), ("_bytes", Unit::Bytes)];

@@ -18,7 +18,7 @@ label_set! {
 }
 
 /// The metrics of this process, under the name `process`.
-pub(super) fn metrics(process: &'static str) -> Metrics {
+pub fn of_process(process: &'static str) -> Metrics {
     let metrics = Metrics::new(process);
     build(&metrics);
     runtime(&metrics);
@@ -41,9 +41,11 @@ fn build(metrics: &Metrics) {
 fn runtime(metrics: &Metrics) {
     let runtime = || tokio::runtime::Handle::current().metrics();
     metrics.observed("tokio_workers", "Threads that run tasks", move || Some(runtime().num_workers() as f64));
-    metrics.observed("tokio_alive_tasks", "Tasks that have not ended", move || {
-        Some(runtime().num_alive_tasks() as f64)
-    });
+    metrics.observed(
+        "tokio_alive_tasks",
+        "Tasks that have not ended",
+        move || Some(runtime().num_alive_tasks() as f64),
+    );
     metrics.observed(
         "tokio_global_queue_depth",
         "Tasks that are ready to run and that no worker has taken yet",

@@ -8,11 +8,7 @@ use std::{
 
 use chassis::{label_set, metrics::Metrics};
 use contracts::topology::Queue;
-use lapin::{
-    Channel,
-    options::QueueDeclareOptions,
-    types::FieldTable,
-};
+use lapin::{Channel, options::QueueDeclareOptions, types::FieldTable};
 
 use super::{
     generation::{Broken, Generation, open_channel, within},
