@@ -16,6 +16,7 @@ use chassis::{
         remove_placeholders, request_error,
     },
     identity::caller_of_request,
+    metrics::Metrics,
 };
 use futures_util::{
     StreamExt,
@@ -28,6 +29,7 @@ use crate::{
     documents::Documents,
     guard::Guard,
     live::Live,
+    metrics::GraphqlMetrics,
     schema::{ApiSchema, RequestState},
     selection::collect_fields,
 };
@@ -44,6 +46,7 @@ pub(crate) struct Entry {
     live: Live,
     documents: Arc<Documents>,
     guard: Guard,
+    metrics: GraphqlMetrics,
     request_timeout: Duration,
 }
 
@@ -65,9 +68,11 @@ impl Entry {
         live: Live,
         documents: Documents,
         guard: Guard,
+        metrics: &Metrics,
         request_timeout: Duration,
     ) -> Self {
-        Self { schema, subgraphs, live, documents: Arc::new(documents), guard, request_timeout }
+        let metrics = GraphqlMetrics::register(metrics, documents.operation_names());
+        Self { schema, subgraphs, live, documents: Arc::new(documents), guard, metrics, request_timeout }
     }
 
     /// Runs any operation: one answer of a query or a mutation, those of a subscription until it ends. A first answer
@@ -79,14 +84,16 @@ impl Entry {
         }
         let Admitted { request, has_placeholders, .. } = admitted;
         let answers = self.schema.execute_stream(request.data(self.live.clone()));
-        answers.map(move |response| finish(response, has_placeholders)).boxed()
+        let metrics = self.metrics.clone();
+        let finish = move |response| {
+            let mut response = finish(response, has_placeholders);
+            metrics.answered(&mut response);
+            response
+        };
+        answers.map(finish).boxed()
     }
-}
 
-impl GraphqlService for Entry {
-    type Admitted = Admitted;
-
-    fn admit(&self, mut request: Request) -> Result<Admitted, ServerError> {
+    fn look_at(&self, mut request: Request) -> Result<Admitted, ServerError> {
         self.guard.variables(&request.variables)?;
         let document = self.documents.find(&request)?;
         let executable = &document.executable;
@@ -97,8 +104,17 @@ impl GraphqlService for Entry {
         if kind == OperationType::Subscription && keys.len() != 1 {
             return Err(single_root_field());
         }
+        self.metrics.admitted(&document);
         request.set_parsed_query(executable.clone());
         Ok(Admitted { request, kind, name, keys, has_placeholders: document.has_placeholders })
+    }
+}
+
+impl GraphqlService for Entry {
+    type Admitted = Admitted;
+
+    fn admit(&self, request: Request) -> Result<Admitted, ServerError> {
+        self.look_at(request).inspect_err(|error| self.metrics.refused(error))
     }
 
     fn operation_type(admitted: &Admitted) -> OperationType {
@@ -106,6 +122,7 @@ impl GraphqlService for Entry {
     }
 
     async fn run(&self, Admitted { request, kind, name, keys, has_placeholders }: Admitted) -> Response {
+        let running = self.metrics.begin(kind, name.as_deref());
         let caller = match caller_of_request(&request) {
             Ok(caller) => caller.clone(),
             Err(error) => return Response::from_errors(vec![error]),
@@ -113,7 +130,9 @@ impl GraphqlService for Entry {
         let compose = Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.request_timeout, caller);
         let execution = self.schema.execute(request.data(RequestState::new(compose)));
         let response = in_operation_span(kind, name.as_deref(), execution).await;
-        finish(complete(response, &keys), has_placeholders)
+        let mut response = finish(complete(response, &keys), has_placeholders);
+        running.ended(&mut response);
+        response
     }
 }
 

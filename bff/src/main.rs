@@ -50,10 +50,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Command::Schema) => return Ok(io::stdout().write_all(bff::sdl().as_bytes())?),
         Some(Command::Healthcheck(check)) => return check.run(&arguments.config.listen),
     }
-    let telemetry = chassis::telemetry::init("bff", &arguments.config.telemetry)?;
+    let telemetry = chassis::telemetry::init(bff::NAME, &arguments.config.telemetry)?;
     let broker_url = arguments.broker_url.context("BROKER_URL is not set")?;
     let bus: Arc<dyn EventBus> =
-        Arc::new(RabbitMq::connect_to_listen(broker_url.expose_secret(), "bff").context("BROKER_URL")?);
+        Arc::new(RabbitMq::connect_to_listen(broker_url.expose_secret(), bff::NAME).context("BROKER_URL")?);
     let stop_delay = arguments.stop_delay;
     let result = match bff::start(arguments.config, Arc::clone(&bus)).await {
         Ok(service) => {

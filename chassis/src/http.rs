@@ -24,7 +24,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{background::panic_text, listen::Listener, problem::Problem, server_span::trace_request};
+use crate::{
+    background::panic_text,
+    listen::Listener,
+    metrics::{self, Metrics, http::HttpMetrics},
+    problem::Problem,
+    server_span::trace_request,
+};
 
 /// The largest body that is read, in bytes. Everything we accept is far smaller.
 pub const BODY_LIMIT: usize = 128 * 1024;
@@ -37,9 +43,18 @@ const HEADER_READ: Duration = Duration::from_secs(75);
 /// How long requests in flight may take to finish once the server stops.
 const FINISH: Duration = Duration::from_secs(8);
 
-/// Puts the common layers around the routes of `service`: errors of the router itself become problems, a panic in a
-/// handler a plain 500, and each request gets its span.
-pub fn finish(service: &'static str, routes: Router) -> Router {
+/// Puts the common layers around the routes of a service: errors of the router itself become problems, a panic in a
+/// handler a plain 500, and each request gets its span and is counted.
+pub fn finish(routes: Router, metrics: &Metrics) -> Router {
+    let measure = middleware::from_fn_with_state(HttpMetrics::register(metrics), metrics::http::measure);
+    guarded(routes)
+        .layer(measure)
+        .layer(middleware::from_fn_with_state(metrics.service(), trace_request))
+        .layer(axum::extract::DefaultBodyLimit::max(BODY_LIMIT))
+}
+
+/// The same for what nobody has to hear of.
+pub(crate) fn guarded(routes: Router) -> Router {
     routes
         .fallback(|| async { Problem::no_such_path() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
@@ -47,8 +62,6 @@ pub fn finish(service: &'static str, routes: Router) -> Router {
             let text = panic_text(panic.as_ref());
             Problem::internal(&format_args!("a handler panicked: {text}")).into_response()
         }))
-        .layer(middleware::from_fn_with_state(service, trace_request))
-        .layer(axum::extract::DefaultBodyLimit::max(BODY_LIMIT))
 }
 
 /// The one parameter of a path, as text: what it may be is the handler's business. A path that is not UTF-8 names

@@ -169,6 +169,12 @@ impl BatchSpans {
                 { queue, message.id = %id, order.id = %event.order_id, delivery, duration_ms, outcome = "ack" },
                 "processed {event_type} {id}"
             ),
+            Verdict::Duplicate => info!(
+                target: "outcome",
+                parent: span,
+                { queue, message.id = %id, order.id = %event.order_id, delivery, duration_ms, outcome = "duplicate" },
+                "knew {event_type} {id}"
+            ),
             Verdict::Later(Rejection { reason, error }) => {
                 record_error(span, reason);
                 warn!(

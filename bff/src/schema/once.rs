@@ -63,16 +63,12 @@ where
         return Some(Err(ApiError::internal(&format_args!("{key} stands for two different fields")).extend()));
     };
     let fetched = answer.get_or_init(|| {
-        // Fields that wait for a service are the ones worth a span.
-        let root = match ctx.query_env.operation.node.ty {
-            OperationType::Query => "Query",
-            OperationType::Mutation => "Mutation",
-            OperationType::Subscription => "Subscription",
-        };
-        let span =
-            info_span!("resolve", otel.name = format!("{root}.{}", ctx.item.node.name.node), otel.status_code = Empty,);
-        async {
-            let found = fetch(state.compose.clone(), whole_selection(ctx, key)).await;
+        // Fields that wait for a service are the ones worth a span, and a number.
+        let (root, field) = (root_of(ctx), &ctx.item.node.name.node);
+        let span = info_span!("resolve", otel.name = format!("{root}.{field}"), otel.status_code = Empty,);
+        async move {
+            let fetching = fetch(state.compose.clone(), whole_selection(ctx, key));
+            let found = state.compose.fields().measure(root, field, fetching).await;
             if found.is_err() {
                 Span::current().record("otel.status_code", "ERROR");
             }
@@ -83,6 +79,15 @@ where
     match fetched.await {
         Ok(object) => object.clone().map(Ok),
         Err(error) => Some(Err(error.to_client())),
+    }
+}
+
+/// The type that root fields are fields of.
+fn root_of(ctx: &Context<'_>) -> &'static str {
+    match ctx.query_env.operation.node.ty {
+        OperationType::Query => "Query",
+        OperationType::Mutation => "Mutation",
+        OperationType::Subscription => "Subscription",
     }
 }
 
