@@ -7,7 +7,8 @@ use chassis::{metrics::Metrics, propagation};
 use chrono::{DateTime, Utc};
 use contracts::{Event, EventEnvelope, TraceContext, event_id, topology};
 use sea_orm::{
-    ActiveValue::Set, DatabaseConnection, DbBackend, DbErr, EntityTrait, ExprTrait, RuntimeErr, SqliteTransactionMode,
+    ActiveValue::Set,
+    DatabaseConnection, DbBackend, DbErr, EntityTrait, ExprTrait, RuntimeErr, SqliteTransactionMode,
     TransactionOptions, TransactionTrait,
     sea_query::{Expr, IntoColumnRef, OnConflict, Query, SimpleExpr},
 };

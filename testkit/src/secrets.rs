@@ -18,7 +18,11 @@ pub const CANARY: &str = "canary-password";
 pub fn program(path: &str, settings: &[(&str, String)]) -> Command {
     let mut command = Command::new(path);
     command.env_clear().kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.env("PORT", "0").env("METRICS_PORT", "0").env("RUST_LOG", "trace").envs(settings.iter().map(|(name, value)| (name, value)));
+    command
+        .env("PORT", "0")
+        .env("METRICS_PORT", "0")
+        .env("RUST_LOG", "trace")
+        .envs(settings.iter().map(|(name, value)| (name, value)));
     command
 }
 
