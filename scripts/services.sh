@@ -21,6 +21,9 @@ EPMD_PID=''
 # on BROKER_TLS_PORT.
 SERVERS_TLS=''
 
+# A free port: a broker that is started afterwards serves its metrics there, by its Prometheus plugin.
+BROKER_METRICS_PORT=''
+
 complain() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
 }
@@ -277,12 +280,20 @@ start_rabbitmq() {
     server_folder "$folder" rabbitmq || return
     read -r port admin_port dist_port epmd_port BROKER_TLS_PORT < <(free_ports 5)
 
-    echo '[rabbitmq_management].' >"$folder/enabled_plugins"
+    local plugins=rabbitmq_management
+    [[ -z $BROKER_METRICS_PORT ]] || plugins+=,rabbitmq_prometheus
+    echo "[$plugins]." >"$folder/enabled_plugins"
     cat >"$folder/rabbitmq.conf" <<CONF
 listeners.tcp.1 = 127.0.0.1:$port
 management.tcp.ip = 127.0.0.1
 management.tcp.port = $admin_port
 CONF
+    if [[ -n $BROKER_METRICS_PORT ]]; then
+        cat >>"$folder/rabbitmq.conf" <<CONF
+prometheus.tcp.ip = 127.0.0.1
+prometheus.tcp.port = $BROKER_METRICS_PORT
+CONF
+    fi
     if [[ -n $SERVERS_TLS ]]; then
         tls_files "$folder" rabbitmq
         cat >>"$folder/rabbitmq.conf" <<CONF
