@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use chassis::{identity::IdentityConfig, listen::Listen, telemetry::TelemetryConfig};
+use chassis::{identity::IdentityConfig, listen::Listen, metrics::MetricsListen, telemetry::TelemetryConfig};
 use clap::builder::TypedValueParser;
 use reqwest::Url;
 
@@ -22,6 +22,10 @@ pub struct Config {
     /// Where to listen.
     #[command(flatten)]
     pub listen: Listen,
+
+    /// Where to serve metrics.
+    #[command(flatten)]
+    pub metrics: MetricsListen,
 
     /// Who is let in.
     #[command(flatten)]
@@ -172,6 +176,7 @@ impl Config {
     pub fn new(listen: Listen, orders_url: Url, invoices_url: Url) -> Self {
         Self {
             listen,
+            metrics: MetricsListen::elsewhere(),
             identity: IdentityConfig::default(),
             orders_url,
             invoices_url,

@@ -45,9 +45,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Command::Schema) = arguments.command {
         return Ok(io::stdout().write_all(bff::sdl().as_bytes())?);
     }
-    let telemetry = chassis::telemetry::init("bff", &arguments.config.telemetry)?;
+    let telemetry = chassis::telemetry::init(bff::NAME, &arguments.config.telemetry)?;
     let broker_url = arguments.broker_url.context("BROKER_URL is not set")?;
-    let bus: Arc<dyn EventBus> = Arc::new(RabbitMq::connect_to_listen(&broker_url, "bff").context("BROKER_URL")?);
+    let bus: Arc<dyn EventBus> = Arc::new(RabbitMq::connect_to_listen(&broker_url, bff::NAME).context("BROKER_URL")?);
     let stop_delay = arguments.stop_delay;
     let result = match bff::start(arguments.config, Arc::clone(&bus)).await {
         Ok(service) => {

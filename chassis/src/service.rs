@@ -10,7 +10,12 @@ use axum::Router;
 use tokio::{signal::unix::SignalKind, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{health::Readiness, http, listen::Listener};
+use crate::{
+    health::Readiness,
+    http,
+    listen::Listener,
+    metrics::{Metrics, MetricsServer},
+};
 
 /// How long stopping may take in all. Orchestrators give 30 s before they kill.
 const STOP: Duration = Duration::from_secs(20);
@@ -27,12 +32,16 @@ pub struct RunningService {
     server: JoinHandle<()>,
     ends: Vec<Box<dyn FnOnce() + Send>>,
     hooks: Vec<StopHook>,
+    metrics: Option<Metrics>,
+    metrics_server: Option<MetricsServer>,
 }
 
 impl RunningService {
-    /// Serves `routes`, with the common layers around them, on `listener`.
-    pub fn start(name: &'static str, listener: Listener, routes: Router, readiness: Arc<Readiness>) -> Self {
-        Self::start_bare(name, listener, http::finish(routes), readiness)
+    /// Serves `routes`, with the common layers around them, on `listener`. The service has the name that it is measured
+    /// under.
+    pub fn start(metrics: &Metrics, listener: Listener, routes: Router, readiness: Arc<Readiness>) -> Self {
+        let routes = http::finish(routes, metrics);
+        Self { metrics: Some(metrics.clone()), ..Self::start_bare(metrics.service(), listener, routes, readiness) }
     }
 
     /// Serves `routes` as they are: for a front that hands requests to services which have the common layers.
@@ -41,7 +50,14 @@ impl RunningService {
         let stop = CancellationToken::new();
         let server = tokio::spawn(http::serve(listener, routes.clone(), stop.clone()));
         tracing::info!("{name} listens on {url}");
-        Self { name, url, routes, readiness, stop, server, ends: Vec::new(), hooks: Vec::new() }
+        let (ends, hooks) = (Vec::new(), Vec::new());
+        Self { name, url, routes, readiness, stop, server, ends, hooks, metrics: None, metrics_server: None }
+    }
+
+    /// Serves its metrics on `listener`, if there is one, until the service has stopped: what it does last is seen as well.
+    pub fn with_metrics_on(mut self, listener: Option<Listener>) -> Self {
+        self.metrics_server = listener.map(|listener| MetricsServer::start(self.name, listener, self.metrics.clone()));
+        self
     }
 
     /// Adds what has to be stopped after the server; the hooks run in the order they were added.
@@ -64,6 +80,16 @@ impl RunningService {
     /// The base URL, e.g. `http://localhost:3333`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What is measured of it, for a listener in the same process.
+    pub fn metrics(&self) -> Option<Metrics> {
+        self.metrics.clone()
+    }
+
+    /// The base URL of its metrics, where it serves them itself.
+    pub fn metrics_url(&self) -> Option<&str> {
+        self.metrics_server.as_ref().map(MetricsServer::url)
     }
 
     /// What it serves, for a front in the same process.
@@ -94,6 +120,9 @@ impl RunningService {
         }
         for hook in self.hooks {
             hook().await;
+        }
+        if let Some(metrics) = self.metrics_server {
+            metrics.stop().await;
         }
         tracing::info!("{} stopped", self.name);
     }
@@ -175,7 +204,8 @@ mod tests {
         let readiness = Arc::new(Readiness::default());
         let listener = Listener::bind("127.0.0.1", 0).unwrap();
         let address = listener.url().trim_start_matches("http://").to_owned();
-        let service = RunningService::start("test", listener, health::routes(Arc::clone(&readiness)), readiness);
+        let routes = health::routes(Arc::clone(&readiness));
+        let service = RunningService::start(&Metrics::new("test"), listener, routes, readiness);
         let client = tokio::net::TcpStream::connect(address).await.unwrap();
         (service, client)
     }

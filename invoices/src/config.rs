@@ -1,6 +1,8 @@
 //! The settings of the service: the only place that reads the environment. `--help` is the reference.
 
-use chassis::{identity::IdentityConfig, listen::Listen, service::StopDelay, telemetry::TelemetryConfig};
+use chassis::{
+    identity::IdentityConfig, listen::Listen, metrics::MetricsListen, service::StopDelay, telemetry::TelemetryConfig,
+};
 use clap::Parser;
 use contracts::Amount;
 use operations::Operation;
@@ -15,6 +17,10 @@ pub struct Config {
     /// Where it listens.
     #[command(flatten)]
     pub listen: Listen,
+
+    /// Where it serves its metrics.
+    #[command(flatten)]
+    pub metrics: MetricsListen,
 
     /// Its database: postgres://user:password@host/invoices or sqlite://path. With TLS, the server's certificate checked:
     /// postgres://…?sslmode=verify-full&sslrootcert=/path/ca.pem.
@@ -80,6 +86,7 @@ impl Config {
     pub fn embedded(listen: Listen, database_url: &DatabaseUrl, amount_limit: AmountLimit) -> Self {
         Self {
             listen,
+            metrics: MetricsListen::elsewhere(),
             database_url: Some(database_url.as_str().to_owned()),
             broker_url: None,
             amount_limit,

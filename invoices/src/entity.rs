@@ -10,7 +10,7 @@ use outbox::{padded, portions};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Order as Direction, QueryFilter, QueryOrder,
-    QuerySelect,
+    QuerySelect, Statement,
     entity::prelude::*,
     sea_query::{Expr, LockBehavior, LockType, OnConflict},
 };
@@ -252,6 +252,31 @@ pub(crate) async fn lock_due(db: &impl ConnectionTrait, limit: u64) -> Result<Ve
         .all(db)
         .await?;
     Ok(rows.into_iter().map(Row::from).collect())
+}
+
+/// How many invoices wait for something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// For their payment.
+    pub issued: i64,
+    /// For their order.
+    pub tombstones: i64,
+    /// Since when the first of those is there.
+    pub oldest_tombstone: Option<DateTime<Utc>>,
+}
+
+/// The invoices that wait for something, up to a hundred thousand of each kind, from an index each.
+pub(crate) async fn waiting(db: &impl ConnectionTrait) -> Result<Waiting, DbErr> {
+    let sql = "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM invoices WHERE status = 'issued' LIMIT 100000) AS open) AS \
+               issued, COUNT(*) AS tombstones, MIN(updated_at) AS oldest FROM (SELECT updated_at FROM invoices WHERE \
+               reconcile_at IS NOT NULL AND amount IS NULL ORDER BY reconcile_at LIMIT 100000) AS missing";
+    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await?;
+    let row = row.ok_or_else(|| DbErr::RecordNotFound("a count without a row".to_owned()))?;
+    Ok(Waiting {
+        issued: row.try_get("", "issued")?,
+        tombstones: row.try_get("", "tombstones")?,
+        oldest_tombstone: row.try_get("", "oldest")?,
+    })
 }
 
 /// Inserts rows whose order has none yet, and answers those that were inserted. The unique order id decides: a row

@@ -105,6 +105,7 @@ impl BatchSpans {
         let (id, event_type) = (delivery.event.id, delivery.event.event_type);
         match verdict {
             Verdict::Done => debug!(parent: span, message.id = %id, "processed {event_type} {id}"),
+            Verdict::Duplicate => debug!(parent: span, message.id = %id, "knew {event_type} {id}"),
             Verdict::Later(Rejection { reason, error }) => {
                 record_error(span, error);
                 warn!(parent: span, message.id = %id, reason, "put {event_type} {id} off: {error}");

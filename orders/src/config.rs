@@ -3,6 +3,7 @@
 use chassis::{
     identity::{AppEnv, IdentityConfig},
     listen::Listen,
+    metrics::MetricsListen,
     service::StopDelay,
     telemetry::TelemetryConfig,
 };
@@ -21,6 +22,10 @@ pub struct Config {
     /// Where it listens.
     #[command(flatten)]
     pub listen: Listen,
+
+    /// Where it serves its metrics.
+    #[command(flatten)]
+    pub metrics: MetricsListen,
 
     /// Its database: postgres://user:password@host/orders or sqlite://path. With TLS, the server's certificate checked:
     /// postgres://…?sslmode=verify-full&sslrootcert=/path/ca.pem.
@@ -80,6 +85,7 @@ impl Config {
     pub fn embedded(listen: Listen, database_url: &DatabaseUrl) -> Self {
         Self {
             listen,
+            metrics: MetricsListen::elsewhere(),
             database_url: Some(database_url.as_str().to_owned()),
             broker_url: None,
             default_customer_id: None,

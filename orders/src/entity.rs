@@ -2,7 +2,7 @@
 
 #![allow(unreachable_pub, reason = "the derive wants its models public; the modules keep them in")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use contracts::{CustomerId, EventType};
@@ -10,13 +10,16 @@ use outbox::{padded, portions};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Order as Direction, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait,
+    QueryResult, QuerySelect, QueryTrait, Statement,
     entity::prelude::*,
     sea_query::{Expr, LockBehavior, LockType, OnConflict},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::order::{HistoryEntry, InvoiceStatus, Order, OrderStatus};
+use crate::{
+    order::{HistoryEntry, InvoiceStatus, Order, OrderStatus},
+    saga::State,
+};
 
 /// The table `orders`.
 mod orders {
@@ -291,8 +294,35 @@ pub(crate) async fn page(
     Ok(rows.into_iter().map(Order::from).collect())
 }
 
-/// Adds what happened. A thing that is there already stays as it is.
-pub(crate) async fn remember(db: &impl ConnectionTrait, entries: &[HistoryEntry]) -> Result<(), DbErr> {
+/// Orders in one state that wait for something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub state: State,
+    pub count: i64,
+    /// When the first of them came into it.
+    pub oldest: DateTime<Utc>,
+}
+
+/// The orders that wait for something, by state: the first hundred thousand in the order in which they are asked after,
+/// so that a shop full of unpaid orders is not read to its end.
+pub(crate) async fn waiting(db: &impl ConnectionTrait) -> Result<Vec<Waiting>, DbErr> {
+    let sql = "SELECT status, invoice_status, COUNT(*) AS instances, MIN(updated_at) AS oldest FROM (SELECT status, \
+               invoice_status, updated_at FROM orders WHERE reconcile_at IS NOT NULL ORDER BY reconcile_at LIMIT 100000) \
+               AS waiting GROUP BY status, invoice_status";
+    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await?;
+    let waiting = |row: QueryResult| {
+        let state = State { status: row.try_get("", "status")?, invoice: row.try_get("", "invoice_status")? };
+        Ok(Waiting { state, count: row.try_get("", "instances")?, oldest: row.try_get("", "oldest")? })
+    };
+    rows.into_iter().map(waiting).collect()
+}
+
+/// Adds what happened. A thing that is there already stays as it is; answers what was not.
+pub(crate) async fn remember(
+    db: &impl ConnectionTrait,
+    entries: &[HistoryEntry],
+) -> Result<BTreeSet<(Uuid, EventType)>, DbErr> {
+    let mut new = BTreeSet::new();
     let once = OnConflict::columns([history::Column::OrderId, history::Column::EventType]).do_nothing().to_owned();
     for portion in portions(entries) {
         let rows = portion.iter().map(|entry| history::ActiveModel {
@@ -301,9 +331,16 @@ pub(crate) async fn remember(db: &impl ConnectionTrait, entries: &[HistoryEntry]
             at: Set(entry.at),
             trace_id: Set(entry.trace_id.clone()),
         });
-        history::Entity::insert_many(rows).on_conflict(once.clone()).exec_without_returning(db).await?;
+        let inserted = history::Entity::insert_many(rows).on_conflict(once.clone()).exec_with_returning(db).await?;
+        for row in inserted {
+            new.insert((row.order_id, event_type_of(&row)?));
+        }
     }
-    Ok(())
+    Ok(new)
+}
+
+fn event_type_of(row: &history::Model) -> Result<EventType, DbErr> {
+    row.event_type.parse().map_err(|e| DbErr::Type(format!("order_history: {e}")))
 }
 
 /// When this happened to each of these orders, where it did.
@@ -331,7 +368,7 @@ pub(crate) async fn timelines(db: &impl ConnectionTrait, ids: &[Uuid]) -> Result
         .all(db)
         .await?;
     let entries = rows.into_iter().map(|row| {
-        let event_type: EventType = row.event_type.parse().map_err(|e| DbErr::Type(format!("order_history: {e}")))?;
+        let event_type = event_type_of(&row)?;
         Ok(HistoryEntry { order_id: row.order_id, event_type, at: row.at, trace_id: row.trace_id })
     });
     let mut entries = entries.collect::<Result<Vec<_>, DbErr>>()?;

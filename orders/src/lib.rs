@@ -9,6 +9,7 @@ mod consumer;
 pub mod entity;
 pub mod graphql;
 mod housekeeping;
+mod metrics;
 pub mod openapi;
 pub mod order;
 pub mod rest;
@@ -23,6 +24,7 @@ use chassis::{
     background::keep_running,
     docs,
     health::{self, CheckResult, Readiness},
+    metrics::Metrics,
     service::RunningService,
 };
 use contracts::topology::{self, Queue};
@@ -58,10 +60,13 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     if config.default_customer_id.is_some() && !authenticator.is_open() {
         tracing::warn!("DEFAULT_CUSTOMER_ID is not used: an order belongs to the customer of the token");
     }
+    let metrics_listener = config.metrics.bind(&config.listen.host)?;
     let listener = config.listen.bind()?;
+    let metrics = Metrics::new(NAME);
+    let bus = bus.measured_by(&metrics);
     let db = outbox::connect(&database_url, NAME).await.with_context(|| format!("cannot open {database_url}"))?;
-    let outbox = Outbox::new(db.clone(), NAME);
-    let orders = OrderService::new(outbox.clone(), default_customer, config.reconcile_after);
+    let outbox = Outbox::measured(db.clone(), &metrics);
+    let orders = OrderService::new(outbox.clone(), default_customer, config.reconcile_after).measured_by(&metrics);
 
     let readiness = Arc::new(readiness(&outbox, &bus));
     let subgraph = Router::new().route("/graphql", chassis::graphql::endpoint(graphql::schema(orders.clone())));
@@ -77,12 +82,13 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
         keep_running("housekeeping", || housekeeping::run(outbox.clone(), stopped.clone())).await;
     });
     let asking = orders.clone();
-    let reconciler = Reconciler::start(NAME, config.reconcile_after, Arc::clone(&bus), move || {
+    let reconciler = Reconciler::start(&metrics, config.reconcile_after, Arc::clone(&bus), move || {
         let orders = asking.clone();
         async move { orders.reconcile().await }
     });
     let [subscription] = consumers(orders).map(|(queue, handler)| bus.subscribe(queue, handler));
-    Ok(RunningService::start(NAME, listener, routes, readiness)
+    Ok(RunningService::start(&metrics, listener, routes, readiness)
+        .with_metrics_on(metrics_listener)
         .on_stop(|| subscription.stop())
         .on_stop(|| reconciler.stop())
         .on_stop(|| relay.stop())

@@ -8,9 +8,11 @@
 //! Write with [`UnitOfWork`], deliver with [`Relay`]. Pattern: "Transactional outbox" with a polling publisher
 //! (microservices.io), with lanes so that several relays keep the order of each aggregate.
 
+mod backlog;
 mod batch;
 mod database;
 mod failure;
+mod metrics;
 pub mod parked;
 pub mod reconciler;
 mod relay;

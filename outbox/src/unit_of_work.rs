@@ -3,10 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use chassis::propagation;
+use chassis::{metrics::Metrics, propagation};
 use chrono::{DateTime, Utc};
 use contracts::{Event, EventEnvelope, TraceContext, event_id, topology};
 use sea_orm::{
+    ActiveValue::Set,
     DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExprTrait, RuntimeErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
     sea_query::{Expr, IntoColumnRef, OnConflict, Query, SimpleExpr},
@@ -15,7 +16,7 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tracing::info_span;
 use uuid::Uuid;
 
-use crate::{batch::portions, row};
+use crate::{batch::portions, metrics::OutboxMetrics, row};
 
 /// The database of a service together with its outbox. Cheap to clone; all clones wake the same relays.
 #[derive(Clone, Debug)]
@@ -26,13 +27,25 @@ pub struct Outbox {
     /// SQLite has one writer, and its own way to wait for the lock is to sleep and look again, unfairly. A queue in
     /// front of it turns that into first come, first served.
     writer: Option<Arc<Mutex<()>>>,
+    metrics: OutboxMetrics,
 }
 
 impl Outbox {
-    /// The outbox of the service `source` in `db`.
+    /// The outbox of the service `source` in `db`, without anybody to measure it.
     pub fn new(db: DatabaseConnection, source: &'static str) -> Self {
+        Self::over(db, source, OutboxMetrics::register(&Metrics::new(source)))
+    }
+
+    /// The outbox in `db` of the service that is measured.
+    pub fn measured(mut db: DatabaseConnection, metrics: &Metrics) -> Self {
+        let counted = OutboxMetrics::register(metrics);
+        counted.look_at(&mut db, metrics);
+        Self::over(db, metrics.service(), counted)
+    }
+
+    fn over(db: DatabaseConnection, source: &'static str, metrics: OutboxMetrics) -> Self {
         let writer = (db.get_database_backend() == DbBackend::Sqlite).then(Arc::default);
-        Self { db, source, wake: Arc::new(Notify::new()), writer }
+        Self { db, source, wake: Arc::new(Notify::new()), writer, metrics }
     }
 
     /// The pool, for reading.
@@ -47,6 +60,10 @@ impl Outbox {
 
     pub(crate) fn source(&self) -> &'static str {
         self.source
+    }
+
+    pub(crate) fn metrics(&self) -> &OutboxMetrics {
+        &self.metrics
     }
 
     pub(crate) fn wake(&self) -> &Notify {
@@ -74,8 +91,11 @@ impl Outbox {
         };
         // In a task of its own, which comes to its end when the caller is gone, as with a client that hung up: a BEGIN
         // that is dropped on its way leaves PostgreSQL's session in a transaction that the pool knows nothing of.
-        let db = self.db.clone();
-        let begun = tokio::spawn(async move { Ok::<_, DbErr>((db.begin_with_options(options).await?, writer)) });
+        let (db, metrics) = (self.db.clone(), self.metrics.clone());
+        let begun = tokio::spawn(async move {
+            let begun = metrics.beginning(&db, db.begin_with_options(options)).await;
+            Ok::<_, DbErr>((begun?, writer))
+        });
         let (transaction, writer) =
             begun.await.map_err(|ended| DbErr::Conn(RuntimeErr::Internal(ended.to_string())))??;
         Ok(UnitOfWork {
@@ -196,7 +216,8 @@ impl UnitOfWork {
         asks: bool,
     ) -> Result<(), DbErr> {
         let event = self.envelope(cause, said)?;
-        self.repeated.push(EventEnvelope { asks, ..event }.into());
+        let event = row::ActiveModel::from(EventEnvelope { asks, ..event });
+        self.repeated.push(row::ActiveModel { repeated_at: Set(Some(self.now())), ..event });
         Ok(())
     }
 
@@ -250,7 +271,7 @@ impl UnitOfWork {
                 .exec_without_returning(&self.transaction)
                 .await?;
         }
-        self.transaction.commit().await?;
+        self.outbox.metrics.committing(self.transaction.commit()).await?;
         if published {
             self.outbox.wake.notify_one();
         }

@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use async_graphql::{Context, ErrorExtensions, Name, Result};
+use async_graphql::{Context, ErrorExtensions, Name, Result, parser::types::OperationType};
 use chassis::graphql::ApiError;
 use tokio::sync::OnceCell;
 
@@ -62,12 +62,22 @@ where
         return Some(Err(ApiError::internal(&format_args!("{key} stands for two different fields")).extend()));
     };
     let fetched = answer.get_or_init(|| async {
-        let found = fetch(state.compose.clone(), whole_selection(ctx, key)).await;
+        let fetching = fetch(state.compose.clone(), whole_selection(ctx, key));
+        let found = state.compose.fields().measure(root_of(ctx), &ctx.item.node.name.node, fetching).await;
         found.map(|object| object.map(Arc::new))
     });
     match fetched.await {
         Ok(object) => object.clone().map(Ok),
         Err(error) => Some(Err(error.to_client())),
+    }
+}
+
+/// The type that root fields are fields of.
+fn root_of(ctx: &Context<'_>) -> &'static str {
+    match ctx.query_env.operation.node.ty {
+        OperationType::Query => "Query",
+        OperationType::Mutation => "Mutation",
+        OperationType::Subscription => "Subscription",
     }
 }
 

@@ -54,6 +54,11 @@ impl Origin {
         self.aside(message, &self.queue.dead_letter_name(), rejection, message.retries())
     }
 
+    /// Whether there is another pause for a message.
+    pub(super) fn may_wait(&self, message: &Message) -> bool {
+        self.queue.retry_after(message.retries()).is_some()
+    }
+
     /// A message on the way into its next pause; to the dead letters, if it had all of them.
     pub(super) fn later<'a>(&self, message: &'a Message, rejection: &Rejection) -> Outgoing<'a> {
         let retries = message.retries();
@@ -205,6 +210,7 @@ mod tests {
             let message = message("orders", properties);
             let later = ORIGIN.later(&message, &rejection());
             queues.push(later.routing_key.to_string());
+            assert_eq!(ORIGIN.may_wait(&message), later.routing_key.as_str() != "orders.dlq");
             if later.routing_key.as_str() == "orders.dlq" {
                 assert_eq!(text(&later, ERROR), "unknown_order after 6 retries: there is no order 7");
                 break text(&later, REASON);

@@ -33,6 +33,7 @@ use super::{
 use crate::{
     Delivery, Handler, Rejection, Verdict,
     bisection::{self, Incoming},
+    metrics::{Consumption, QueueMetrics},
     trace::destination,
     wire,
 };
@@ -52,6 +53,7 @@ pub(super) struct Consumer {
     pub(super) parking: ConfirmedPublisher,
     pub(super) origin: Origin,
     pub(super) handler: Arc<dyn Handler>,
+    pub(super) metrics: QueueMetrics,
     pub(super) stop: CancellationToken,
     pub(super) complaints: Throttle,
 }
@@ -147,6 +149,7 @@ impl Consumer {
     /// Settles what was received: in one part, unless something in it may have brought consumers down.
     async fn settle(&mut self, received: Received, generation: &Generation) -> Result<(), End> {
         failpoint!("consumer.after-receive");
+        self.metrics.redelivered(received.messages.iter().filter(|(message, _)| message.redelivered).count());
         for part in received.parts() {
             self.settle_part(part, generation).await?;
         }
@@ -163,13 +166,22 @@ impl Consumer {
         let of_decoding =
             batch.rejected.into_iter().map(|(position, rejection)| (position, Verdict::Reject(rejection)));
         let mut aside = Vec::new();
+        let mut outcomes = Vec::with_capacity(messages.len());
         for (position, verdict) in of_handler.chain(of_decoding) {
             // The one place where verdicts become actions.
-            match verdict {
-                Verdict::Done => {}
-                Verdict::Later(rejection) => aside.push(self.origin.later(&messages[position], &rejection)),
-                Verdict::Reject(rejection) => aside.push(self.origin.dead(&messages[position], &rejection)),
-            }
+            let message = &messages[position];
+            outcomes.push(match verdict {
+                Verdict::Done => Consumption::Ack,
+                Verdict::Duplicate => Consumption::Duplicate,
+                Verdict::Later(rejection) => {
+                    aside.push(self.origin.later(message, &rejection));
+                    if self.origin.may_wait(message) { Consumption::Retry } else { Consumption::DeadLetter }
+                }
+                Verdict::Reject(rejection) => {
+                    aside.push(self.origin.dead(message, &rejection));
+                    Consumption::DeadLetter
+                }
+            });
         }
         self.set_aside(&aside, generation).await?;
         failpoint!("consumer.after-set-aside", if !aside.is_empty());
@@ -184,6 +196,7 @@ impl Consumer {
                 Err(broken) => return Err(End::Broken(broken.to_string())),
             }
         }
+        outcomes.into_iter().for_each(|outcome| self.metrics.consumed(outcome));
         failpoint!("consumer.after-ack");
         Ok(())
     }

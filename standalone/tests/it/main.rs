@@ -8,6 +8,7 @@ mod identity;
 mod journeys;
 mod least_privilege;
 mod live;
+mod metrics;
 mod outages;
 mod process;
 mod reconciling;

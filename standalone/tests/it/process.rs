@@ -56,7 +56,7 @@ impl Running {
     }
 
     /// Every URL of the banner.
-    fn urls(&self) -> Vec<String> {
+    pub(crate) fn urls(&self) -> Vec<String> {
         let words = self.banner.split_whitespace();
         words.filter(|word| word.starts_with("http://")).map(str::to_owned).collect()
     }
