@@ -77,6 +77,7 @@ main() {
     check_contracts
     check_rest
     check_gateway
+    check_observability
     check_pages
     check_playground
     check_scripts
@@ -190,6 +191,34 @@ check_gateway() {
     else
         record 'gateway: image' skipped "$SECONDS" 'there is no Docker here'
     fi
+}
+
+# Rules, alerts, routing and dashboards; then the whole system with everything that watches it, in which every panel has to
+# show something.
+check_observability() {
+    if ! command -v npm >/dev/null; then
+        skip 'observability' 'npm is not installed'
+        return
+    fi
+    if ! { has_watchers || install_packages prometheus prometheus-alertmanager prometheus-postgres-exporter; }; then
+        skip 'observability' 'Prometheus, Alertmanager or the exporter of PostgreSQL are not installed here'
+        return
+    fi
+    step 'observability: packages' install_node_packages infra/observability
+    step 'observability: configuration' npm --prefix infra/observability run --silent test
+    if ensure_servers; then
+        step 'observability: no dead panel' npm --prefix infra/observability run --silent test:live
+    else
+        skip 'observability: no dead panel' 'PostgreSQL or RabbitMQ are not installed here'
+    fi
+}
+
+# By their names in Debian.
+has_watchers() {
+    local program
+    for program in prometheus promtool amtool prometheus-alertmanager prometheus-postgres-exporter; do
+        command -v "$program" >/dev/null || return
+    done
 }
 
 # The console and the playground as a browser shows them.

@@ -20,6 +20,18 @@ export function knownMetrics() {
   return known;
 }
 
+/** Those that only rise, as far as they are ours or are named like it. */
+export function counters() {
+  const ours = ourMetrics().flatMap(({ name, type }) =>
+    type === "histogram" ? [`${name}_bucket`, `${name}_count`, `${name}_sum`] : type === "counter" ? [name] : [],
+  );
+  const foreign = foreignMetrics().filter((name) => /_(total|bucket)$/.test(name) && !NO_COUNTERS.has(name));
+  return new Set([...ours, ...foreign]);
+}
+
+/** Named like a counter. */
+const NO_COUNTERS = new Set(["kong_nginx_connections_total"]);
+
 /** The rows of the tables in docs/metrics.md: their first column has names, the second begins with the type. */
 export function ourMetrics(text = readFileSync(path.join(ROOT, "docs", "metrics.md"), "utf8")) {
   return text

@@ -16,7 +16,7 @@ const [folder, exporter, alertmanager, prometheus] = process.argv.slice(2);
 const addresses = JSON.parse(readFileSync(path.join(folder, "addresses.json"), "utf8"));
 addresses.prometheus = `http://127.0.0.1:${prometheus}`;
 addresses.alertmanager = `http://127.0.0.1:${alertmanager}`;
-writeFileSync(path.join(folder, "addresses.json"), JSON.stringify(addresses));
+writeFileSync(path.join(folder, "addresses.json"), `${JSON.stringify(addresses)}\n`);
 
 const TARGETS = {
   "orders:9464": addresses.metrics.orders,

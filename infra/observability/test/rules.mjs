@@ -94,8 +94,8 @@ export const targetsOf = (dashboard) => [
 
 const DATASOURCE = "${datasource}";
 
-/** @param context { pages, known, units } */
-export function dashboardFaults(dashboard, { pages, known, units }) {
+/** @param context { pages, known, counters, units } */
+export function dashboardFaults(dashboard, { pages, known, counters, units }) {
   const faults = [];
   const { uid } = dashboard;
   const fault = (place, text) => faults.push(`${uid}, ${place}: ${text}`);
@@ -143,7 +143,7 @@ export function dashboardFaults(dashboard, { pages, known, units }) {
       if (range !== "$__rate_interval") fault(`a rate over ${range}: use $__rate_interval, or it is empty when one zooms in`);
     }
     for (const name of metricsIn(expr)) {
-      if (/_(total|count|sum|bucket)$/.test(name) && !new RegExp(`(rate|increase|changes)\\(\\s*${name}\\b`).test(expr) && !GAUGES.has(name)) {
+      if (counters.has(name) && !new RegExp(`(rate|increase)\\(${name}\\b`).test(expr)) {
         fault(`${name} is a counter: ask for its rate`);
       }
     }
@@ -156,9 +156,6 @@ export function dashboardFaults(dashboard, { pages, known, units }) {
   }
   return faults;
 }
-
-/** They end like counters, and are none. */
-const GAUGES = new Set(["kong_nginx_connections_total"]);
 
 function linkFaults(uid, place, links = [], constants, pages) {
   const faults = [];

@@ -196,7 +196,7 @@ export const runtime = dashboard({
       "RabbitMQ",
       [
         lines({
-          title: "Memory",
+          title: "RabbitMQ: memory",
           description: "Of what it may use. At 100 % it blocks whoever publishes.",
           unit: "percentunit",
           width: 6,
@@ -207,7 +207,7 @@ export const runtime = dashboard({
           runbook: "broker-alarm",
         }),
         lines({
-          title: "Disk",
+          title: "RabbitMQ: disk",
           description: "What is free, and below what it blocks whoever publishes.",
           unit: "bytes",
           width: 6,
@@ -219,7 +219,7 @@ export const runtime = dashboard({
           runbook: "broker-alarm",
         }),
         lines({
-          title: "Alarms",
+          title: "RabbitMQ: alarms",
           description: "1: publishers are blocked. The last is what the services themselves are told.",
           unit: "none",
           width: 6,
@@ -234,7 +234,7 @@ export const runtime = dashboard({
           runbook: "broker-alarm",
         }),
         lines({
-          title: "Messages",
+          title: "RabbitMQ: messages",
           description: "Into the broker, out of it, and returned because no queue takes them.",
           unit: "cps",
           width: 6,
