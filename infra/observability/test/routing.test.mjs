@@ -152,18 +152,20 @@ const CASES = [
 
 for (const { name, cause, silent, told } of CASES) {
   test(`not told: ${name}`, async () => {
-    // Told last, so that the cause is known when they are looked at.
-    await post([cause]);
-    await eventually("the cause is known", async () => (await shown()).has(key(cause)));
-    await post([...silent, ...told]);
-    await eventually("the alerts are as expected", async () => {
-      const found = await shown();
-      const suppressed = (alert) => found.get(key(alert))?.status.inhibitedBy.length > 0;
-      const active = (alert) => found.get(key(alert))?.status.inhibitedBy.length === 0;
-      return silent.every(suppressed) && [cause, ...told].every(active);
-    });
-    await post([cause, ...silent, ...told], new Date(Date.now() - 1000));
-    await eventually("they are over", async () => (await shown()).size === 0);
+    try {
+      await post([cause]);
+      await eventually("the cause is known", async () => (await shown()).has(key(cause)));
+      await post([...silent, ...told]);
+      await eventually("the alerts are told, or not", async () => {
+        const found = await shown();
+        const suppressed = (alert) => found.get(key(alert))?.status.inhibitedBy.length > 0;
+        const active = (alert) => found.get(key(alert))?.status.inhibitedBy.length === 0;
+        return silent.every(suppressed) && [cause, ...told].every(active);
+      });
+    } finally {
+      await post([cause, ...silent, ...told], new Date(Date.now() - 1000));
+      await eventually("they are over", async () => (await shown()).size === 0);
+    }
   });
 }
 
