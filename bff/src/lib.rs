@@ -74,8 +74,9 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     subgraph::look_at(&[&subgraphs.orders, &subgraphs.invoices], &metrics);
     metrics::look_at_live(&api.live.gauges, &metrics);
 
-    let metrics_listener = config.metrics.bind(&config.listen.host)?;
+    let host = config.listen.host.clone();
     let listener = config.listen.bind()?;
+    let metrics_listener = config.metrics.bind(&host)?;
     let bus = bus.measured_by(&metrics);
     let (readiness, watch) = readiness::watch(&subgraphs, &bus);
     let timeout = api.request_timeout;

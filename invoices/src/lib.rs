@@ -59,8 +59,9 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     let database_url: DatabaseUrl =
         config.database_url.context("DATABASE_URL is not set")?.parse().context("DATABASE_URL")?;
     let authenticator = config.identity.authenticator()?;
-    let metrics_listener = config.metrics.bind(&config.listen.host)?;
+    let host = config.listen.host.clone();
     let listener = config.listen.bind()?;
+    let metrics_listener = config.metrics.bind(&host)?;
     let metrics = Metrics::new(NAME);
     let bus = bus.measured_by(&metrics);
     let db = outbox::connect(&database_url, NAME).await.with_context(|| format!("cannot open {database_url}"))?;

@@ -94,8 +94,8 @@ impl InvoiceMetrics {
         let waiting = reading.clone();
         metrics.all_observed(
             "saga_instances",
-            "Invoices that wait for their payment, or for their order, as far as they are counted: up to a hundred \
-             thousand",
+            "Orders and invoices that wait: for each other, for a payment, for the end of a cancellation. Counted up to a \
+             hundred thousand",
             move || {
                 let Some(Waiting { issued, tombstones, .. }) = waiting.get() else { return Vec::new() };
                 let states = [(SagaState::Issued, issued), (SagaState::Tombstone, tombstones)];
@@ -104,7 +104,7 @@ impl InvoiceMetrics {
         );
         metrics.observed(
             "saga_oldest_pending_age_seconds",
-            "How long the oldest canceled order has been missing; 0 when none is",
+            "How long the oldest of them has waited for the other service, which takes no person; 0 when none does",
             move || {
                 let oldest = reading.get()?.oldest_tombstone;
                 Some(oldest.map_or(0.0, |since| (contracts::now() - since).as_seconds_f64().max(0.0)))

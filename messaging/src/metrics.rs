@@ -107,6 +107,10 @@ impl Measuring {
         Self::of(&Metrics::new("nobody"))
     }
 
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     pub(crate) fn messaging(&self) -> &MessagingMetrics {
         self.messaging.get_or_init(|| MessagingMetrics::register(&self.metrics))
     }

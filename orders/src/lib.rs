@@ -60,8 +60,9 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
     if config.default_customer_id.is_some() && !authenticator.is_open() {
         tracing::warn!("DEFAULT_CUSTOMER_ID is not used: an order belongs to the customer of the token");
     }
-    let metrics_listener = config.metrics.bind(&config.listen.host)?;
+    let host = config.listen.host.clone();
     let listener = config.listen.bind()?;
+    let metrics_listener = config.metrics.bind(&host)?;
     let metrics = Metrics::new(NAME);
     let bus = bus.measured_by(&metrics);
     let db = outbox::connect(&database_url, NAME).await.with_context(|| format!("cannot open {database_url}"))?;

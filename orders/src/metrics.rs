@@ -120,8 +120,8 @@ impl OrderMetrics {
         let waiting = reading.clone();
         metrics.all_observed(
             "saga_instances",
-            "Orders that wait for an invoice, a payment or the end of a cancellation, as far as they are counted: up to \
-             a hundred thousand",
+            "Orders and invoices that wait: for each other, for a payment, for the end of a cancellation. Counted up to a \
+             hundred thousand",
             move || {
                 let waiting = waiting.get().unwrap_or_default().into_iter();
                 waiting.map(|of| (InState { state: of.state.into() }, of.count as f64)).collect()
@@ -129,8 +129,7 @@ impl OrderMetrics {
         );
         metrics.observed(
             "saga_oldest_pending_age_seconds",
-            "How long the oldest order has waited for an answer of the invoices service, which takes no person; 0 when \
-             none waits",
+            "How long the oldest of them has waited for the other service, which takes no person; 0 when none does",
             move || reading.get().map(|waiting| oldest_age(&waiting, contracts::now())),
         );
     }

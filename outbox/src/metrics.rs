@@ -210,7 +210,7 @@ fn pool(db: &DatabaseConnection) -> Pool {
 
 fn look_at_pool(db: &DatabaseConnection, metrics: &Metrics) {
     let looked_at = db.clone();
-    metrics.all_observed("db_client_connection_count", "Connections to the database", move || {
+    metrics.all_observed("db_client_connections", "Connections to the database, by what they do", move || {
         let Pool { size, idle, .. } = pool(&looked_at);
         // The two are not read at the same moment.
         let states = [(ConnectionState::Idle, idle.min(size)), (ConnectionState::Used, size.saturating_sub(idle))];

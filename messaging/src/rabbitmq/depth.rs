@@ -36,21 +36,15 @@ struct Depth {
 }
 
 impl QueueDepths {
-    /// Read over `link`, for `metrics`.
+    /// Read over `link`, for `metrics`. Not for a process that consumes nothing.
     pub(super) fn of(metrics: &Metrics, link: Weak<Link>) -> Self {
         let depths = Self::default();
         let queues = depths.clone();
         let reading = metrics.reading("queues", FRESH, move || {
             let (queues, link) = (queues.names(), link.upgrade());
             async move {
-                // A process that consumes nothing has nothing to ask, and needs no broker for that.
-                match link {
-                    Some(link) if !queues.is_empty() => {
-                        let generation = link.alive()?;
-                        read(&generation, queues).await.map_err(|broken| broken.to_string())
-                    }
-                    _ => Ok(Vec::new()),
-                }
+                let generation = link.ok_or_else(|| "the bus is closed".to_owned())?.alive()?;
+                read(&generation, queues).await.map_err(|broken| broken.to_string())
             }
         });
         let of = |field: fn(&Depth) -> u32| {

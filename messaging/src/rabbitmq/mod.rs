@@ -22,7 +22,7 @@ pub mod setup;
 mod topology;
 mod uri;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use chassis::{background::keep_running, backoff::Throttle, metrics::Metrics};
@@ -53,7 +53,7 @@ pub struct RabbitMq {
     publishing: Arc<Link>,
     consuming: Arc<Link>,
     measuring: Measuring,
-    depths: QueueDepths,
+    depths: OnceLock<QueueDepths>,
 }
 
 impl RabbitMq {
@@ -89,7 +89,7 @@ impl RabbitMq {
     }
 
     fn over(service: &'static str, publishing: Arc<Link>, consuming: Arc<Link>) -> Self {
-        Self { service, publishing, consuming, measuring: Measuring::unread(), depths: QueueDepths::default() }
+        Self { service, publishing, consuming, measuring: Measuring::unread(), depths: OnceLock::new() }
     }
 }
 
@@ -102,8 +102,8 @@ impl EventBus for RabbitMq {
             links.push(Arc::downgrade(&consuming));
         }
         link::measure(links, metrics);
-        let depths = QueueDepths::of(metrics, Arc::downgrade(&consuming));
-        Arc::new(Self { service: self.service, publishing, consuming, measuring: Measuring::of(metrics), depths })
+        let (measuring, depths) = (Measuring::of(metrics), OnceLock::new());
+        Arc::new(Self { service: self.service, publishing, consuming, measuring, depths })
     }
 
     fn publisher(&self) -> Box<dyn Publisher> {
@@ -118,7 +118,8 @@ impl EventBus for RabbitMq {
         let (service, stopped) = (self.service, stop.clone());
         let metrics = self.measuring.messaging().of(queue);
         let handler = metrics.around(handler);
-        self.depths.add(queue);
+        let depths = || QueueDepths::of(self.measuring.metrics(), Arc::downgrade(&self.consuming));
+        self.depths.get_or_init(depths).add(queue);
         tasks.spawn(async move {
             let consumer = || Consumer {
                 link: Arc::clone(&consuming),

@@ -15,7 +15,8 @@ const CANARY: &str = "canary-password";
 fn orders(database_url: &str, broker_url: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orders"));
     command.env_clear().kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.env("DATABASE_URL", database_url).env("BROKER_URL", broker_url).env("PORT", "0").env("RUST_LOG", "trace");
+    command.env("DATABASE_URL", database_url).env("BROKER_URL", broker_url).env("PORT", "0").env("METRICS_PORT", "0");
+    command.env("RUST_LOG", "trace");
     command.env("JWT_SECRET", format!("{CANARY}-of-the-issuer-and-of-us")).env("JWT_ISSUER", "issuer");
     command
 }

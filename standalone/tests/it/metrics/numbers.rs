@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use contracts::topology::EXCHANGE;
 use serde_json::json;
 use testkit::{PATIENCE, Scrape, World};
 use tokio::time::{Instant, sleep};
@@ -22,6 +23,7 @@ fn check(scrape: &Scrape, expected: &[(&str, &[(&str, &str)], f64)]) -> Result<(
 /// What is counted after the fact, such as an acknowledgement, comes a moment later.
 async fn expect(world: &World, expected: &[(&str, &[(&str, &str)], f64)]) {
     let deadline = Instant::now() + PATIENCE;
+    // A wrong number stays wrong: this is for what is counted a moment after it was seen.
     while let Err(wrong) = check(&world.scrape().await, expected) {
         assert!(Instant::now() < deadline, "within {PATIENCE:?}: {wrong}");
         sleep(Duration::from_millis(10)).await;
@@ -50,7 +52,7 @@ async fn every_step_of_two_orders_is_counted_where_it_happens() {
     const SENT: &str = "messaging_client_sent_messages_total";
     const CONSUMED: &str = "messaging_client_consumed_messages_total";
     const STEPS: &str = "saga_transitions_total";
-    let sent = |event: &str| format!("orders.events:{event}");
+    let sent = |event: &str| format!("{EXCHANGE}:{event}");
     expect(
         &world,
         &[
