@@ -126,7 +126,7 @@ export const runtime = dashboard({
           unit: "short",
           min: 0,
           queries: [
-            ["{{state}} {{service}}", `sum by (service, state) (db_client_connection_count{${OURS}})`],
+            ["{{state}} {{service}}", `sum by (service, state) (db_client_connections{${OURS}})`],
             ["at most {{service}}", `sum by (service) (db_client_connection_max{${OURS}})`],
           ],
           runbook: "db-pool-saturated",
