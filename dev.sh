@@ -1,19 +1,37 @@
 #!/usr/bin/env bash
 #
-# Runs the system with its real parts: orders, invoices and the BFF as processes, on PostgreSQL and RabbitMQ.
+# Runs the system with its real parts: in Docker, by docker-compose.yml (scripts/compose.sh), or as processes (below).
 #
-# With --local there is no Docker: the databases and the broker are instances of its own in the data folder, unless
-# their URLs are given. Ctrl+C stops everything in order and the data stays; the next start goes on with it.
+# With --local there is no Docker: orders, invoices and the BFF run on PostgreSQL and RabbitMQ, instances of its own in
+# the data folder, unless their URLs are given. Ctrl+C stops everything in order and the data stays; the next start
+# goes on with it. It is asked for by name and never taken in Docker's place: it installs servers, builds for minutes,
+# and holds the terminal.
 
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source scripts/services.sh
+source scripts/compose.sh
 
 usage() {
     cat <<'HELP'
-Usage: ./dev.sh --local [OPTIONS]
+Usage: ./dev.sh [OPTIONS]          starts the whole system in Docker, waits until it is healthy, places an order
+                                   through the gateway, and says where everything is
+       ./dev.sh down [--volumes]   stops it; with --volumes its data is deleted, too
+       ./dev.sh logs [SERVICE…]    follows its logs
+       ./dev.sh --local [OPTIONS]  the programs as processes in the foreground, without Docker
 
+In Docker (version 25 or later, with Compose 2.24 or later):
+  --observability       Prometheus, Alertmanager and Grafana, too
+  --direct              orders, invoices, bff and PostgreSQL on 3333, 3334, 4000 and 5432, too
+  --no-build            the images that are there
+Variables of docker-compose.yml, as JWT_SECRET, are taken from the environment or from .env. TANDEM_TOKEN is the token
+that the order is placed with, where the gateway asks for one.
+
+Without Docker it refuses, and does not take the other way by itself: --local needs PostgreSQL and RabbitMQ, which as
+root it installs, and holds the terminal. `cargo run` needs nothing but Rust.
+
+With --local:
   --data DIR            databases, broker and logs (default: data/local)
   --orders-port PORT    default: 3333; 0 takes a free one, also below
   --invoices-port PORT  default: 3334
@@ -37,10 +55,27 @@ cargo_build=(cargo build --locked --bins -p orders -p invoices -p bff -p migrati
 declare -A pid_of=()
 
 main() {
-    local mode=docker
+    local argument
+    for argument in "$@"; do
+        case $argument in
+            --help | -h) usage && exit ;;
+            --local)
+                run_locally "$@"
+                exit
+                ;;
+        esac
+    done
+    case ${1:-} in
+        down | logs) "compose_$1" "${@:2}" ;;
+        up) compose_up "${@:2}" ;;
+        *) compose_up "$@" ;;
+    esac
+}
+
+run_locally() {
     while (($#)); do
         case $1 in
-            --local) mode=local ;;
+            --local) ;;
             --data | --orders-port | --invoices-port | --bff-port)
                 (($# > 1)) || refuse "$1 needs a value"
                 set_option "$1" "$2"
@@ -51,14 +86,10 @@ main() {
                 cargo_build+=(--release)
                 ;;
             --no-build) build=no ;;
-            --help | -h) usage && exit ;;
             *) refuse "unknown option $1" ;;
         esac
         shift
     done
-    if [[ $mode == docker ]]; then
-        refuse 'the Docker way, docker compose up, is not packaged yet. Use ./dev.sh --local'
-    fi
     refuse_busy_ports
     refuse_half_given_servers
     provide_programs

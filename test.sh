@@ -13,9 +13,12 @@ source scripts/services.sh
 
 usage() {
     cat <<'HELP'
-Usage: ./test.sh [--fast] [-- ARGUMENTS OF cargo test]
+Usage: ./test.sh [--fast | --only PART,PART…] [-- ARGUMENTS OF cargo test]
 
-  --fast    only formatting, clippy and the tests on SQLite and the in-process bus; needs only Rust
+  --fast    only format, clippy and sqlite; needs only Rust
+  --only    some of the parts, for CI, which runs them side by side:
+            format, clippy, sqlite, servers, faults, contracts, rest, gateway, observability, pages, playground, packaging,
+            infrastructure, scripts, dependencies
   --help    this text
 
 The tests on PostgreSQL and RabbitMQ use, in this order:
@@ -32,12 +35,19 @@ rows=()
 failed=no
 data=''
 step_pid=''
+# What --only names; empty: everything.
+only=''
 
 main() {
-    local fast=no
     while (($#)); do
         case $1 in
-            --fast) fast=yes ;;
+            --fast) only=format,clippy,sqlite ;;
+            --only)
+                (($# > 1)) || { usage >&2 && exit 2; }
+                only=$2
+                refuse_unknown_parts
+                shift
+                ;;
             --help | -h) usage && exit ;;
             --) shift && break ;;
             *) usage >&2 && exit 2 ;;
@@ -61,30 +71,67 @@ main() {
     trap 'interrupt 130' INT
     trap 'interrupt 143' TERM
 
-    step 'formatting' cargo fmt --all --check
-    step 'clippy' cargo clippy --workspace --all-targets --locked -- -D warnings
-    step 'tests: SQLite, in-process bus' \
+    part format step 'formatting' cargo fmt --all --check
+    part clippy step 'clippy' cargo clippy --workspace --all-targets --locked -- -D warnings
+    part sqlite step 'tests: SQLite, in-process bus' \
         env -u TEST_DATABASE_URL -u TEST_BROKER_URL -u TEST_BROKER_ADMIN_URL "${cargo_test[@]}"
-    [[ $fast == no ]] || exit 0
+    part servers check_servers "${cargo_test[@]}"
+    part faults check_faults
+    part contracts check_contracts
+    part rest check_rest
+    part gateway check_gateway
+    part observability check_observability
+    part pages check_pages
+    part playground check_playground
+    part packaging check_packaging
+    part infrastructure check_infrastructure
+    part scripts check_scripts
+    part dependencies check_dependencies
+}
 
-    step 'build' cargo build --workspace --locked # the programs that the next steps start
-    if provide_servers; then
-        step 'tests: PostgreSQL, RabbitMQ' "${cargo_test[@]}"
-    else
-        skip 'tests: PostgreSQL, RabbitMQ' 'no TEST_DATABASE_URL and TEST_BROKER_URL, and not installed here'
-    fi
-    check_faults
-    check_contracts
-    check_rest
-    check_gateway
-    check_observability
-    check_pages
-    check_playground
-    check_scripts
-    check_dependencies
+# The names in `main`, which stand there once.
+parts() {
+    sed -n 's/^    part \([a-z]*\) .*/\1/p' "${BASH_SOURCE[0]}"
+}
+
+refuse_unknown_parts() {
+    local name
+    for name in ${only//,/ }; do
+        if ! parts | grep --quiet --line-regexp -- "$name"; then
+            complain "--only: there is no part $name; the parts are: $(parts | tr '\n' ' ')"
+            exit 2
+        fi
+    done
+}
+
+# part NAME COMMAND…: unless --only names others. What comes after the tests on SQLite starts programs, which are built
+# once before the first of them.
+part() {
+    [[ -z $only || ,$only, == *,$1,* ]] || return 0
+    case $1 in
+        format | clippy | sqlite | infrastructure | scripts | dependencies) ;;
+        *) build_programs ;;
+    esac
+    "${@:2}"
+}
+
+programs_built=no
+build_programs() {
+    [[ $programs_built == no ]] || return 0
+    programs_built=yes
+    step 'build' cargo build --workspace --locked
 }
 
 # --- The steps ---------------------------------------------------------------------------------------------------
+
+# check_servers COMMAND…: the tests, on what provide_servers provides. Steps after it use the same servers.
+check_servers() {
+    if provide_servers; then
+        step 'tests: PostgreSQL, RabbitMQ' "$@"
+    else
+        skip 'tests: PostgreSQL, RabbitMQ' 'no TEST_DATABASE_URL and TEST_BROKER_URL, and not installed here'
+    fi
+}
 
 # Exports TEST_DATABASE_URL, TEST_BROKER_URL and TEST_BROKER_ADMIN_URL; starts what was not given.
 provide_servers() {
@@ -170,9 +217,10 @@ check_rest() {
 
 # install_python_packages FOLDER REQUIREMENTS: a folder of its own, complete or not there.
 install_python_packages() {
-    [[ ! -x $1/bin/schemathesis ]] || return 0
+    [[ ! -e $1/complete ]] || return 0
     rm -rf "$1"
-    python3 -m venv "$1" && "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$2" && return
+    python3 -m venv "$1" && "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$2" &&
+        touch "$1/complete" && return
     rm -rf "$1"
     return 1
 }
@@ -255,6 +303,23 @@ check_playground() {
     step 'playground: build' npm --prefix bff/web/playground run --silent check
 }
 
+# The stacks on AWS as Pulumi would plan them, without AWS: types, plans, policies, and the scripts that prepare databases
+# and broker, on the servers of the tests.
+check_infrastructure() {
+    if ! command -v npm >/dev/null; then
+        skip 'infrastructure' 'npm is not installed'
+        return
+    fi
+    # Pulumi's demand and not ours: its absence fails nothing, CI included.
+    if ! node_is_at_least v20.19.0; then
+        skip_for_node 'infrastructure' v20.19.0
+        return
+    fi
+    step 'infrastructure: packages' install_node_packages infra/aws
+    step 'infrastructure: types' npm --prefix infra/aws run --silent check
+    step 'infrastructure: plans' npm --prefix infra/aws run --silent test
+}
+
 # install_node_packages FOLDER: only when they are not there or not current, and under a lock: runs in one checkout
 # share the folder.
 install_node_packages() {
@@ -271,6 +336,34 @@ node_is_at_least() {
 # skip_for_node STEP VERSION
 skip_for_node() {
     record "$1" skipped "$SECONDS" "its packages need Node $2, and this is $(node --version)"
+}
+
+# What the images, docker-compose.yml, the workflows and the programs say about each other, and the tools of others that
+# know such files. The tools come from npm and from Python's index, as Schemathesis does, and their absence fails nothing.
+check_packaging() {
+    if ! command -v npm >/dev/null; then
+        skip 'packaging' 'npm is not installed'
+        return
+    fi
+    step 'packaging: packages' install_node_packages infra/test
+    step 'packaging: all agree' npm --prefix infra/test run --silent test
+    step 'packaging: the scripts' npm --prefix infra/test run --silent test:scripts
+    if ensure_servers; then
+        step 'packaging: the accounts' npm --prefix infra/test run --silent test:accounts
+    else
+        skip 'packaging: the accounts' 'PostgreSQL or RabbitMQ are not installed here'
+    fi
+
+    local requirements=infra/test/requirements.txt sum tools
+    sum=$(sha256sum <"$requirements")
+    tools=${CARGO_TARGET_DIR:-target}/packaging-${sum:0:16}
+    if install_python_packages "$tools" "$requirements"; then
+        step 'packaging: Dockerfiles' "$tools/bin/hadolint" --config infra/test/hadolint.yaml Dockerfile kong/Dockerfile
+        step 'packaging: workflows' "$tools/bin/zizmor" --offline --no-progress --persona regular .github
+    else
+        record 'packaging: Dockerfiles' skipped "$SECONDS" 'hadolint cannot be installed: no Python, or no index'
+        record 'packaging: workflows' skipped "$SECONDS" 'zizmor cannot be installed: no Python, or no index'
+    fi
 }
 
 check_scripts() {

@@ -20,6 +20,8 @@ EPMD_PID=''
 # A folder with server.pem and server.key: servers that are started afterwards speak TLS too, on PostgreSQL's port and
 # on BROKER_TLS_PORT.
 SERVERS_TLS=''
+# For start_rabbitmq: a file with more of its configuration, and its administrator where that loads users.
+BROKER_CONFIG='' BROKER_ADMINISTRATOR=guest:guest
 
 # A free port: a broker that is started afterwards serves its metrics there, by its Prometheus plugin.
 BROKER_METRICS_PORT=''
@@ -303,6 +305,8 @@ ssl_options.keyfile = $folder/server.key
 CONF
     fi
 
+    [[ -z $BROKER_CONFIG ]] || cat "$BROKER_CONFIG" >>"$folder/rabbitmq.conf"
+
     # An environment of its own: variables of the caller and the files in /etc/rabbitmq configure other nodes.
     # The home folder holds the cookie. RUNNING_UNDER_SYSTEMD has the start script become the node instead of its
     # parent, so that the id is the node's.
@@ -330,8 +334,8 @@ CONF
     BROKER_PID=$LAUNCHED
 
     # shellcheck disable=SC2034 # for the scripts
-    BROKER_AUTHORITY=guest:guest@127.0.0.1:$port
-    BROKER_ADMIN_URL=http://guest:guest@127.0.0.1:$admin_port
+    BROKER_AUTHORITY=$BROKER_ADMINISTRATOR@127.0.0.1:$port
+    BROKER_ADMIN_URL=http://$BROKER_ADMINISTRATOR@127.0.0.1:$admin_port
     # The management API comes up before the listener: ask it for the listener.
     await_server RabbitMQ "$BROKER_PID" "$log" request "$BROKER_ADMIN_URL/api/health/checks/port-listener/$port"
 }

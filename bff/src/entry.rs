@@ -11,7 +11,10 @@ use async_graphql::{
     parser::types::{ExecutableDocument, OperationDefinition, OperationType},
 };
 use chassis::{
-    graphql::{GraphqlService, complete_variables, is_refusal, operation, remove_placeholders, request_error},
+    graphql::{
+        GraphqlService, complete_variables, in_operation_span, is_refusal, operation, operation_name,
+        remove_placeholders, request_error,
+    },
     identity::caller_of_request,
     metrics::Metrics,
 };
@@ -26,7 +29,7 @@ use crate::{
     documents::Documents,
     guard::Guard,
     live::Live,
-    metrics::{GraphqlMetrics, name_of},
+    metrics::GraphqlMetrics,
     schema::{ApiSchema, RequestState},
     selection::collect_fields,
 };
@@ -97,7 +100,7 @@ impl Entry {
         let operation = operation(executable, request.operation_name.as_deref())?;
         complete_variables(operation, &mut request.variables)?;
         let (kind, keys) = (operation.ty, root_keys(operation, executable));
-        let name = name_of(executable, request.operation_name.as_deref()).map(str::to_owned);
+        let name = operation_name(executable, request.operation_name.as_deref()).map(str::to_owned);
         if kind == OperationType::Subscription && keys.len() != 1 {
             return Err(single_root_field());
         }
@@ -125,7 +128,8 @@ impl GraphqlService for Entry {
             Err(error) => return Response::from_errors(vec![error]),
         };
         let compose = Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.request_timeout, caller);
-        let response = self.schema.execute(request.data(RequestState::new(compose))).await;
+        let execution = self.schema.execute(request.data(RequestState::new(compose)));
+        let response = in_operation_span(kind, name.as_deref(), execution).await;
         let mut response = finish(complete(response, &keys), has_placeholders);
         running.ended(&mut response);
         response

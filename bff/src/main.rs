@@ -7,9 +7,10 @@ use std::{
 };
 
 use anyhow::Context;
-use chassis::service::StopDelay;
+use chassis::{healthcheck::Healthcheck, service::StopDelay};
 use clap::{Parser, Subcommand};
 use messaging::{EventBus, rabbitmq::RabbitMq};
+use secrecy::{ExposeSecret, SecretString};
 
 /// Orders and invoices as one GraphQL API.
 #[derive(Parser)]
@@ -21,7 +22,7 @@ struct Arguments {
     /// The broker that live updates come from: amqp://user:password@host:5672/vhost or amqps://…. For a private
     /// authority: amqps://…?cacertfile=/path/ca.pem.
     #[arg(long, env = "BROKER_URL", hide_env_values = true, required = true)]
-    broker_url: Option<String>,
+    broker_url: Option<SecretString>,
 
     #[command(flatten)]
     stop_delay: StopDelay,
@@ -34,6 +35,8 @@ struct Arguments {
 enum Command {
     /// Print the schema that clients see.
     Schema,
+    /// Ask the API that runs in this container whether it is well: exit code 0 or 1, within two seconds.
+    Healthcheck(Healthcheck),
 }
 
 #[tokio::main]
@@ -42,12 +45,15 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    if let Some(Command::Schema) = arguments.command {
-        return Ok(io::stdout().write_all(bff::sdl().as_bytes())?);
+    match arguments.command {
+        None => {}
+        Some(Command::Schema) => return Ok(io::stdout().write_all(bff::sdl().as_bytes())?),
+        Some(Command::Healthcheck(check)) => return check.run(&arguments.config.listen),
     }
     let telemetry = chassis::telemetry::init(bff::NAME, &arguments.config.telemetry)?;
     let broker_url = arguments.broker_url.context("BROKER_URL is not set")?;
-    let bus: Arc<dyn EventBus> = Arc::new(RabbitMq::connect_to_listen(&broker_url, bff::NAME).context("BROKER_URL")?);
+    let bus: Arc<dyn EventBus> =
+        Arc::new(RabbitMq::connect_to_listen(broker_url.expose_secret(), bff::NAME).context("BROKER_URL")?);
     let stop_delay = arguments.stop_delay;
     let result = match bff::start(arguments.config, Arc::clone(&bus)).await {
         Ok(service) => {

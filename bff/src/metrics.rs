@@ -5,10 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use async_graphql::{
-    Name, Response, ServerError, Value,
-    parser::types::{DocumentOperations, ExecutableDocument, OperationType},
-};
+use async_graphql::{Name, Response, ServerError, Value, parser::types::OperationType};
 use chassis::{
     graphql::{complete_codes, is_refusal},
     label_set, label_value,
@@ -230,14 +227,6 @@ fn outcome(response: &Response) -> Outcome {
 /// Whether any root field has a value.
 fn has_something(data: &Value) -> bool {
     matches!(data, Value::Object(fields) if fields.values().any(|value| *value != Value::Null))
-}
-
-/// The name of the operation that runs: the one that is asked for, or that of the only one.
-pub(crate) fn name_of<'a>(document: &'a ExecutableDocument, asked: Option<&'a str>) -> Option<&'a str> {
-    match &document.operations {
-        DocumentOperations::Single(_) => None,
-        DocumentOperations::Multiple(operations) => asked.or_else(|| operations.keys().next().map(Name::as_str)),
-    }
 }
 
 /// How long fields take that wait for a service. Clones are the same.

@@ -7,7 +7,11 @@
 use std::{future::Future, io::Write, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 
 use axum::Router;
-use tokio::{signal::unix::SignalKind, task::JoinHandle, time::timeout};
+use tokio::{
+    signal::unix::SignalKind,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,6 +23,9 @@ use crate::{
 
 /// How long stopping may take in all. Orchestrators give 30 s before they kill.
 const STOP: Duration = Duration::from_secs(20);
+
+/// How long after its start a service is looked at, for the log.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 type StopHook = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
@@ -50,6 +57,12 @@ impl RunningService {
         let stop = CancellationToken::new();
         let server = tokio::spawn(http::serve(listener, routes.clone(), stop.clone()));
         tracing::info!("{name} listens on {url}");
+        // What is missing is told also where nobody asks for the readiness; but not what only begins, too.
+        let looking = Arc::clone(&readiness);
+        tokio::spawn(async move {
+            sleep(FIRST_LOOK).await;
+            looking.look().await;
+        });
         let (ends, hooks) = (Vec::new(), Vec::new());
         Self { name, url, routes, readiness, stop, server, ends, hooks, metrics: None, metrics_server: None }
     }
@@ -133,7 +146,7 @@ impl RunningService {
         termination().await;
         self.announce_stop();
         unless_signalled_again(async {
-            tokio::time::sleep(delay.duration()).await;
+            sleep(delay.duration()).await;
             self.stop().await;
         })
         .await;

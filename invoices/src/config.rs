@@ -1,12 +1,14 @@
 //! The settings of the service: the only place that reads the environment. `--help` is the reference.
 
 use chassis::{
-    identity::IdentityConfig, listen::Listen, metrics::MetricsListen, service::StopDelay, telemetry::TelemetryConfig,
+    healthcheck::Healthcheck, identity::IdentityConfig, listen::Listen, metrics::MetricsListen, service::StopDelay,
+    telemetry::TelemetryConfig,
 };
 use clap::Parser;
 use contracts::Amount;
 use operations::Operation;
 use outbox::{DatabaseUrl, Patience};
+use secrecy::SecretString;
 
 use crate::invoice::AmountLimit;
 
@@ -25,12 +27,12 @@ pub struct Config {
     /// Its database: postgres://user:password@host/invoices or sqlite://path. With TLS, the server's certificate checked:
     /// postgres://…?sslmode=verify-full&sslrootcert=/path/ca.pem.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, required = true)]
-    pub database_url: Option<String>,
+    pub database_url: Option<SecretString>,
 
     /// The broker: amqp://user:password@host:5672/vhost or amqps://…. For a private authority:
     /// amqps://…?cacertfile=/path/ca.pem.
     #[arg(long, env = "BROKER_URL", hide_env_values = true, required = true)]
-    pub broker_url: Option<String>,
+    pub broker_url: Option<SecretString>,
 
     /// The largest amount an invoice is issued for, in minor units. Above it the invoice is rejected and its order
     /// canceled.
@@ -76,6 +78,8 @@ pub enum Command {
     Schema,
     /// Print the description of the REST API (OpenAPI 3.1).
     Openapi,
+    /// Ask the service that runs in this container whether it is well: exit code 0 or 1, within two seconds.
+    Healthcheck(Healthcheck),
     /// What an operator does.
     #[command(flatten)]
     Operate(Operation),
@@ -87,7 +91,7 @@ impl Config {
         Self {
             listen,
             metrics: MetricsListen::elsewhere(),
-            database_url: Some(database_url.as_str().to_owned()),
+            database_url: Some(database_url.as_str().into()),
             broker_url: None,
             amount_limit,
             identity: IdentityConfig::default(),

@@ -28,6 +28,7 @@ use chassis::{
 use contracts::topology::{self, Queue};
 use messaging::{BusStatus, EventBus, Handler};
 use outbox::{DatabaseUrl, Outbox, Reconciler, Relay};
+use secrecy::ExposeSecret;
 
 pub use config::Config;
 
@@ -57,7 +58,7 @@ pub fn consumers(invoices: InvoiceService) -> [(&'static Queue, Arc<dyn Handler>
 /// error: the service is unready until the first is there, and works without the second.
 pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<RunningService> {
     let database_url: DatabaseUrl =
-        config.database_url.context("DATABASE_URL is not set")?.parse().context("DATABASE_URL")?;
+        config.database_url.context("DATABASE_URL is not set")?.expose_secret().parse().context("DATABASE_URL")?;
     let authenticator = config.identity.authenticator()?;
     let host = config.listen.host.clone();
     let listener = config.listen.bind()?;

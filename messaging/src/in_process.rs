@@ -31,7 +31,7 @@ use crate::{
     bus::carries,
     handling::Unsettled,
     metrics::{Consumption, Measuring, MessagingMetrics, QueueMetrics, SendError},
-    trace::{self, destination},
+    trace::{self, Arrival, destination},
 };
 
 /// The value of `messaging.system` on its spans.
@@ -195,9 +195,10 @@ async fn subscriber(
             .map(|delivery| Incoming {
                 delivery: delivery.clone(),
                 destination: destination(EXCHANGE, delivery.event.event_type.as_str(), queue.name),
+                arrival: Arrival::FIRST,
             })
             .collect();
-        let settled = bisection::settle(SYSTEM, queue, &handler, &batch).await;
+        let settled = bisection::settle(SYSTEM, queue, &handler, &batch).await.map(|settled| settled.verdicts);
         for verdict in settled.iter().flatten() {
             metrics.consumed(match verdict {
                 Verdict::Done => Consumption::Ack,
@@ -232,7 +233,7 @@ impl Publisher for InProcessPublisher {
         let mut outcomes = vec![Outcome::Accepted; window.len()];
         for settled in queues {
             let verdicts = settled.inspect_err(|error| {
-                spans.iter().for_each(|span| trace::record_error(span, error));
+                spans.iter().for_each(|span| trace::record_unknown_outcome(span, error));
                 self.metrics.failed(window, error);
             })?;
             for (position, verdict) in verdicts {

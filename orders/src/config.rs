@@ -1,6 +1,7 @@
 //! The settings of the service: the only place that reads the environment. `--help` is the reference.
 
 use chassis::{
+    healthcheck::Healthcheck,
     identity::{AppEnv, IdentityConfig},
     listen::Listen,
     metrics::MetricsListen,
@@ -11,6 +12,7 @@ use clap::Parser;
 use contracts::CustomerId;
 use operations::Operation;
 use outbox::{DatabaseUrl, Patience};
+use secrecy::SecretString;
 
 /// The customer of an order that names none, outside production.
 const DEVELOPMENT_CUSTOMER: &str = "customer-123";
@@ -30,12 +32,12 @@ pub struct Config {
     /// Its database: postgres://user:password@host/orders or sqlite://path. With TLS, the server's certificate checked:
     /// postgres://…?sslmode=verify-full&sslrootcert=/path/ca.pem.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, required = true)]
-    pub database_url: Option<String>,
+    pub database_url: Option<SecretString>,
 
     /// The broker: amqp://user:password@host:5672/vhost or amqps://…. For a private authority:
     /// amqps://…?cacertfile=/path/ca.pem.
     #[arg(long, env = "BROKER_URL", hide_env_values = true, required = true)]
-    pub broker_url: Option<String>,
+    pub broker_url: Option<SecretString>,
 
     /// The customer of an order that names none, where everybody is let in [default: customer-123]. Else it is the
     /// customer of the token.
@@ -75,6 +77,8 @@ pub enum Command {
     Schema,
     /// Print the description of the REST API (OpenAPI 3.1).
     Openapi,
+    /// Ask the service that runs in this container whether it is well: exit code 0 or 1, within two seconds.
+    Healthcheck(Healthcheck),
     /// What an operator does.
     #[command(flatten)]
     Operate(Operation),
@@ -86,7 +90,7 @@ impl Config {
         Self {
             listen,
             metrics: MetricsListen::elsewhere(),
-            database_url: Some(database_url.as_str().to_owned()),
+            database_url: Some(database_url.as_str().into()),
             broker_url: None,
             default_customer_id: None,
             identity: IdentityConfig::default(),

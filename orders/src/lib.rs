@@ -30,6 +30,7 @@ use chassis::{
 use contracts::topology::{self, Queue};
 use messaging::{BusStatus, EventBus, Handler};
 use outbox::{DatabaseUrl, Outbox, Reconciler, Relay};
+use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -55,7 +56,7 @@ pub fn consumers(orders: OrderService) -> [(&'static Queue, Arc<dyn Handler>); 1
 pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<RunningService> {
     let default_customer = config.default_customer();
     let database_url: DatabaseUrl =
-        config.database_url.context("DATABASE_URL is not set")?.parse().context("DATABASE_URL")?;
+        config.database_url.context("DATABASE_URL is not set")?.expose_secret().parse().context("DATABASE_URL")?;
     let authenticator = config.identity.authenticator()?;
     if config.default_customer_id.is_some() && !authenticator.is_open() {
         tracing::warn!("DEFAULT_CUSTOMER_ID is not used: an order belongs to the customer of the token");

@@ -17,6 +17,7 @@ pub mod parked;
 pub mod reconciler;
 mod relay;
 mod row;
+mod statement;
 mod unit_of_work;
 
 pub use batch::{padded, portions};
@@ -24,6 +25,7 @@ pub use database::{DatabaseUrl, InvalidDatabaseUrl, connect};
 pub use failure::DbFailure;
 pub use reconciler::{Patience, Reconciler};
 pub use relay::{Relay, RelayError};
+pub use statement::{Connection, Place, Transaction, statement};
 pub use unit_of_work::{Outbox, Said, UnitOfWork, says_nothing_of, server_time};
 
 /// How many lanes there are: aggregates in different lanes may be relayed at the same time.

@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{LANES, Outbox, batch::padded, row};
 
 /// The most events that are published before their confirms are awaited.
-const WINDOW: usize = 1000;
+const WINDOW: usize = 500;
 /// The most lanes one pass takes: the rest is left to other relays.
 const LANES_PER_PASS: usize = 8;
 /// Relays of a process on PostgreSQL: while one waits for the broker, the other reads.

@@ -8,21 +8,27 @@ use chrono::{DateTime, Utc};
 use contracts::{Event, EventEnvelope, TraceContext, event_id, topology};
 use sea_orm::{
     ActiveValue::Set,
-    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExprTrait, RuntimeErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    DatabaseConnection, DbBackend, DbErr, EntityTrait, ExprTrait, RuntimeErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
     sea_query::{Expr, IntoColumnRef, OnConflict, Query, SimpleExpr},
 };
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
-use tracing::info_span;
+use tracing::{Span, info_span};
 use uuid::Uuid;
 
-use crate::{batch::portions, metrics::OutboxMetrics, row};
+use crate::{
+    batch::portions,
+    metrics::OutboxMetrics,
+    row,
+    statement::{Place, Transaction, in_span, statement},
+};
 
 /// The database of a service together with its outbox. Cheap to clone; all clones wake the same relays.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     db: DatabaseConnection,
     source: &'static str,
+    place: Place,
     wake: Arc<Notify>,
     /// SQLite has one writer, and its own way to wait for the lock is to sleep and look again, unfairly. A queue in
     /// front of it turns that into first come, first served.
@@ -45,7 +51,8 @@ impl Outbox {
 
     fn over(db: DatabaseConnection, source: &'static str, metrics: OutboxMetrics) -> Self {
         let writer = (db.get_database_backend() == DbBackend::Sqlite).then(Arc::default);
-        Self { db, source, wake: Arc::new(Notify::new()), writer, metrics }
+        let place = Place::of(&db);
+        Self { db, source, place, wake: Arc::new(Notify::new()), writer, metrics }
     }
 
     /// The pool, for reading.
@@ -79,6 +86,10 @@ impl Outbox {
     /// # Errors
     /// When the database does not let us.
     pub async fn begin(&self) -> Result<UnitOfWork, DbErr> {
+        in_span(|| self.place.clone(), "BEGIN", None, self.begin_without_span()).await
+    }
+
+    async fn begin_without_span(&self) -> Result<UnitOfWork, DbErr> {
         let writer = match &self.writer {
             Some(writer) => Some(Arc::clone(writer).lock_owned().await),
             None => None,
@@ -99,7 +110,7 @@ impl Outbox {
         let (transaction, writer) =
             begun.await.map_err(|ended| DbErr::Conn(RuntimeErr::Internal(ended.to_string())))??;
         Ok(UnitOfWork {
-            transaction,
+            transaction: Transaction::new(transaction, self.place.clone()),
             events: Vec::new(),
             repeated: Vec::new(),
             now: OnceLock::new(),
@@ -147,7 +158,7 @@ pub fn says_nothing_of(id: impl IntoColumnRef) -> SimpleExpr {
 #[derive(Debug)]
 pub struct UnitOfWork {
     // Dropped, and so rolled back, before the writer's turn ends.
-    transaction: DatabaseTransaction,
+    transaction: Transaction,
     events: Vec<row::ActiveModel>,
     repeated: Vec<row::ActiveModel>,
     now: OnceLock<DateTime<Utc>>,
@@ -157,7 +168,7 @@ pub struct UnitOfWork {
 
 impl UnitOfWork {
     /// The transaction, for statements.
-    pub fn db(&self) -> &DatabaseTransaction {
+    pub fn db(&self) -> &Transaction {
         &self.transaction
     }
 
@@ -226,20 +237,24 @@ impl UnitOfWork {
         let body = serde_json::to_vec(event).map_err(|e| DbErr::Json(e.to_string()))?;
         // The creation context travels in the row, so that the trace goes on even if this process dies before the
         // relay runs (OpenTelemetry semantic conventions for messaging, "create").
+        let destination = format!("{}:{}", topology::EXCHANGE, E::TYPE);
         let span = info_span!(
             "create",
-            otel.name = format!("create {}:{}", topology::EXCHANGE, E::TYPE),
+            otel.name = format!("create {destination}"),
             otel.kind = "producer",
             messaging.system = "rabbitmq",
             messaging.operation.name = "create",
             messaging.operation.r#type = "create",
-            messaging.destination.name = topology::EXCHANGE,
+            messaging.destination.name = destination,
             messaging.rabbitmq.destination.routing_key = E::TYPE.as_str(),
             messaging.message.id = %event_id(aggregate_id, event_no),
             messaging.message.conversation_id = %event.order_id(),
         );
-        if let Some(cause) = cause {
-            propagation::set_parent(&span, cause);
+        match cause {
+            Some(cause) => propagation::set_parent(&span, cause, self.outbox.source),
+            // Nobody asked for it: it is where a trace begins.
+            None if Span::current().is_none() => propagation::set_root(&span, self.outbox.source),
+            None => {}
         }
         Ok(EventEnvelope {
             id: event_id(aggregate_id, event_no),
@@ -262,14 +277,15 @@ impl UnitOfWork {
     pub async fn commit(self) -> Result<(), DbErr> {
         let published = !self.events.is_empty() || !self.repeated.is_empty();
         for rows in portions(&self.events) {
-            row::Entity::insert_many(rows.iter().cloned()).exec_without_returning(&self.transaction).await?;
+            let insert = row::Entity::insert_many(rows.iter().cloned()).exec_without_returning(&self.transaction);
+            statement(&self.transaction, "INSERT", "outbox", insert).await?;
         }
         let once = OnConflict::columns([row::Column::AggregateId, row::Column::EventNo]).do_nothing().to_owned();
         for rows in portions(&self.repeated) {
-            row::Entity::insert_many(rows.iter().cloned())
+            let insert = row::Entity::insert_many(rows.iter().cloned())
                 .on_conflict(once.clone())
-                .exec_without_returning(&self.transaction)
-                .await?;
+                .exec_without_returning(&self.transaction);
+            statement(&self.transaction, "INSERT", "outbox", insert).await?;
         }
         self.outbox.metrics.committing(self.transaction.commit()).await?;
         if published {

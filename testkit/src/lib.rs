@@ -12,17 +12,21 @@
     reason = "a test that cannot go on says so and fails"
 )]
 
+pub mod attacks;
 pub mod broker;
 pub mod database;
 pub mod event_stream;
 pub mod otlp;
+pub mod processes;
 pub mod proxy;
 pub mod roles;
 pub mod scrape;
+pub mod secrets;
 pub mod socket;
 pub mod tls;
 pub mod tokens;
 mod wait;
+pub mod waterfall;
 pub mod world;
 
 pub use broker::TestBroker;

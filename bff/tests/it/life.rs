@@ -87,7 +87,7 @@ async fn a_service_below_a_path_is_found() {
 #[tokio::test]
 async fn the_callers_trace_goes_on_to_the_service() {
     // The only test that sets up telemetry: it is one for the process.
-    let telemetry = chassis::telemetry::init_with_logs("bff", &TelemetryConfig::default(), "off").unwrap();
+    let telemetry = chassis::telemetry::init_services("bff", &[], &TelemetryConfig::default(), "off").unwrap();
     let world = World::start().await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     world
@@ -138,6 +138,31 @@ const BROKER: (&str, &str) = ("BROKER_URL", "amqp://127.0.0.1:9");
 fn the_binary_prints_the_schema() {
     let others = [("METRICS_PORT", "9464"), ("BROKER_URL", "amqp://nobody")];
     assert_eq!(run(&["schema"], &others), (Some(0), bff::sdl(), String::new()));
+}
+
+/// As an orchestrator starts it: beside the API, with the same settings, and with nothing but its exit code to go by.
+#[tokio::test]
+async fn the_binary_looks_after_the_health_of_the_api_beside_it() {
+    let world = World::start().await;
+    until_ready_is(&world.client, world.bff.url(), 200).await;
+    let port = world.bff.url().rsplit(':').next().unwrap().to_owned();
+    let ask = |arguments: &'static [&'static str]| {
+        let port = port.clone();
+        tokio::task::spawn_blocking(move || run(arguments, &[("HOST", "0.0.0.0"), ("PORT", &port), BROKER]))
+    };
+    for arguments in [&["healthcheck"][..], &["healthcheck", "--ready"]] {
+        assert_eq!(ask(arguments).await.unwrap(), (Some(0), String::new(), String::new()));
+    }
+
+    world.bff.announce_stop();
+    assert_eq!(ask(&["healthcheck"]).await.unwrap().0, Some(0));
+    let (code, said, complaint) = ask(&["healthcheck", "--ready"]).await.unwrap();
+    assert_eq!((code, said.as_str()), (Some(1), ""));
+    assert_eq!(complaint, format!("error: http://127.0.0.1:{port}/readyz answers 503\n"));
+
+    world.bff.stop().await;
+    let (code, _, complaint) = ask(&["healthcheck"]).await.unwrap();
+    assert!(code == Some(1) && complaint.contains("cannot connect"), "{complaint}");
 }
 
 #[test]

@@ -28,7 +28,11 @@ pub(super) const SERVICE: &str = "x-service";
 /// When it was set aside.
 pub(super) const FAILED_AT: &str = "x-failed-at";
 
-/// All of them.
+/// When an operator sent it back. It stays on the message also when that has to wait again: what comes of it has no place
+/// in the trace of the first attempt.
+pub(super) const REDRIVEN_AT: &str = "x-redriven-at";
+
+/// All that a message is given when it is set aside.
 pub(super) const HEADERS: [&str; 6] = [REASON, ERROR, ORIGINAL_QUEUE, RETRY_COUNT, SERVICE, FAILED_AT];
 
 /// The reason of a message that was tried again often enough.
@@ -149,6 +153,7 @@ mod tests {
             exchange: String::new(),
             routing_key: routing_key.to_owned(),
             redelivered: false,
+            delivery_tag: 1,
             properties,
             body: Bytes::from_static(b"not json"),
         }

@@ -21,6 +21,7 @@ mod publisher;
 pub mod setup;
 mod topology;
 mod uri;
+mod wire;
 
 use std::sync::{Arc, OnceLock};
 

@@ -47,7 +47,7 @@ impl Publisher for RabbitPublisher {
         let messages: Vec<_> = window.iter().map(outgoing).collect();
         let began = Instant::now();
         let refusals = self.confirmed.window(&messages).await.inspect_err(|error| {
-            spans.iter().for_each(|span| trace::record_error(span, error));
+            spans.iter().for_each(|span| trace::record_unknown_outcome(span, error));
             self.metrics.failed(window, error);
         })?;
         let fates = fates(window, &refusals).inspect_err(|error| self.metrics.failed(window, error))?;
