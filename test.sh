@@ -17,8 +17,8 @@ Usage: ./test.sh [--fast | --only PART,PART…] [-- ARGUMENTS OF cargo test]
 
   --fast    only format, clippy and sqlite; needs only Rust
   --only    some of the parts, for CI, which runs them side by side:
-            format, clippy, sqlite, servers, faults, contracts, rest, gateway, pages, playground, packaging, scripts,
-            dependencies
+            format, clippy, sqlite, servers, faults, contracts, rest, gateway, observability, pages, playground, packaging,
+            infrastructure, scripts, dependencies
   --help    this text
 
 The tests on PostgreSQL and RabbitMQ use, in this order:
@@ -80,6 +80,7 @@ main() {
     part contracts check_contracts
     part rest check_rest
     part gateway check_gateway
+    part observability check_observability
     part pages check_pages
     part playground check_playground
     part packaging check_packaging
@@ -238,6 +239,34 @@ check_gateway() {
     else
         record 'gateway: image' skipped "$SECONDS" 'there is no Docker here'
     fi
+}
+
+# Rules, alerts, routing and dashboards; then the whole system with everything that watches it, in which every panel has to
+# show something.
+check_observability() {
+    if ! command -v npm >/dev/null; then
+        skip 'observability' 'npm is not installed'
+        return
+    fi
+    if ! { has_watchers || install_packages prometheus prometheus-alertmanager prometheus-postgres-exporter; }; then
+        skip 'observability' 'Prometheus, Alertmanager or the exporter of PostgreSQL are not installed here'
+        return
+    fi
+    step 'observability: packages' install_node_packages infra/observability
+    step 'observability: configuration' npm --prefix infra/observability run --silent test
+    if ensure_servers; then
+        step 'observability: no dead panel' npm --prefix infra/observability run --silent test:live
+    else
+        skip 'observability: no dead panel' 'PostgreSQL or RabbitMQ are not installed here'
+    fi
+}
+
+# By their names in Debian.
+has_watchers() {
+    local program
+    for program in prometheus promtool amtool prometheus-alertmanager prometheus-postgres-exporter; do
+        command -v "$program" >/dev/null || return
+    done
 }
 
 # The console and the playground as a browser shows them.

@@ -23,6 +23,7 @@ pub fn of_process(process: &'static str) -> Metrics {
     build(&metrics);
     runtime(&metrics);
     usage(&metrics);
+    telemetry(&metrics);
     metrics
 }
 
@@ -59,6 +60,13 @@ fn runtime(metrics: &Metrics) {
     metrics.counted("tokio_worker_parks_total", "How often workers had nothing to do", move || {
         let runtime = runtime();
         Some((0..runtime.num_workers()).map(|worker| runtime.worker_park_count(worker)).sum::<u64>() as f64)
+    });
+}
+
+/// A collector that is away costs no request anything, so this is how one notices.
+fn telemetry(metrics: &Metrics) {
+    metrics.counted("telemetry_dropped_spans_total", "Spans that were made and never exported", || {
+        Some(crate::telemetry::dropped_spans() as f64)
     });
 }
 
