@@ -17,7 +17,7 @@ Usage: ./test.sh [--fast | --only PART,PART…] [-- ARGUMENTS OF cargo test]
 
   --fast    only format, clippy and sqlite; needs only Rust
   --only    some of the parts, for CI, which runs them side by side:
-            format, clippy, sqlite, servers, faults, contracts, rest, gateway, observability, pages, playground, packaging, infrastructure,
+            format, clippy, sqlite, servers, faults, contracts, rest, gateway, observability, pages, playground, packaging,
             infrastructure, scripts, dependencies
   --help    this text
 
