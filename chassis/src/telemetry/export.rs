@@ -135,7 +135,12 @@ impl Queue {
                 tracing::warn!(%error, lost, queue.size = self.size, "spans cannot be exported, they are dropped: {error}");
             }
             (None, 1..) if !self.losing.swap(true, Ordering::Relaxed) => {
-                tracing::warn!(lost, queue.size = self.size, "the queue of {} spans was full, {lost} were dropped", self.size);
+                tracing::warn!(
+                    lost,
+                    queue.size = self.size,
+                    "the queue of {} spans was full, {lost} were dropped",
+                    self.size
+                );
             }
             (None, 0) if self.losing.swap(false, Ordering::Relaxed) => {
                 tracing::info!(dropped, "spans are exported again; {dropped} were dropped since the start");
