@@ -51,6 +51,15 @@ describe("the order of a stack", () => {
     expect(before(service, "kong")).toEqual(expect.arrayContaining([`${service} orders`, `${service} invoices`, `${service} bff`]));
   });
 
+  it("a task definition waits for its credentials, and names their versions, so that a changed one is a deployment", async () => {
+    const { resources } = await planOf("dev");
+    const orders = resources.find(({ type, name }) => type === "aws:ecs/taskDefinition:TaskDefinition" && name === "orders")!;
+    expect(orders.after).toEqual(
+      expect.arrayContaining(["orders-broker", "orders-database", "token-secret"].map((secret) => `aws:secretsmanager/secretVersion:SecretVersion ${secret}`)),
+    );
+    expect(orders.inputs.containerDefinitions).toContain("secret:tandem/dev/orders-database:url::orders-database-1");
+  });
+
   it("roles wait for their database, users for their broker", async () => {
     const { resources } = await planOf("prod");
     const after = (resource: string) => resources.find(({ type, name }) => type.endsWith(":Run") && name === resource)!.after;
