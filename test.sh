@@ -17,8 +17,8 @@ Usage: ./test.sh [--fast | --only PART,PART…] [-- ARGUMENTS OF cargo test]
 
   --fast    only format, clippy and sqlite; needs only Rust
   --only    some of the parts, for CI, which runs them side by side:
-            format, clippy, sqlite, servers, faults, contracts, rest, gateway, pages, playground, packaging, scripts,
-            dependencies
+            format, clippy, sqlite, servers, faults, contracts, rest, gateway, observability, pages, playground, packaging,
+            infrastructure, scripts, dependencies
   --help    this text
 
 The tests on PostgreSQL and RabbitMQ use, in this order:
@@ -80,9 +80,11 @@ main() {
     part contracts check_contracts
     part rest check_rest
     part gateway check_gateway
+    part observability check_observability
     part pages check_pages
     part playground check_playground
     part packaging check_packaging
+    part infrastructure check_infrastructure
     part scripts check_scripts
     part dependencies check_dependencies
 }
@@ -107,7 +109,7 @@ refuse_unknown_parts() {
 part() {
     [[ -z $only || ,$only, == *,$1,* ]] || return 0
     case $1 in
-        format | clippy | sqlite | scripts | dependencies) ;;
+        format | clippy | sqlite | infrastructure | scripts | dependencies) ;;
         *) build_programs ;;
     esac
     "${@:2}"
@@ -239,6 +241,34 @@ check_gateway() {
     fi
 }
 
+# Rules, alerts, routing and dashboards; then the whole system with everything that watches it, in which every panel has to
+# show something.
+check_observability() {
+    if ! command -v npm >/dev/null; then
+        skip 'observability' 'npm is not installed'
+        return
+    fi
+    if ! { has_watchers || install_packages prometheus prometheus-alertmanager prometheus-postgres-exporter; }; then
+        skip 'observability' 'Prometheus, Alertmanager or the exporter of PostgreSQL are not installed here'
+        return
+    fi
+    step 'observability: packages' install_node_packages infra/observability
+    step 'observability: configuration' npm --prefix infra/observability run --silent test
+    if ensure_servers; then
+        step 'observability: no dead panel' npm --prefix infra/observability run --silent test:live
+    else
+        skip 'observability: no dead panel' 'PostgreSQL or RabbitMQ are not installed here'
+    fi
+}
+
+# By their names in Debian.
+has_watchers() {
+    local program
+    for program in prometheus promtool amtool prometheus-alertmanager prometheus-postgres-exporter; do
+        command -v "$program" >/dev/null || return
+    done
+}
+
 # The console and the playground as a browser shows them.
 check_pages() {
     if ! command -v npm >/dev/null; then
@@ -271,6 +301,23 @@ check_playground() {
     fi
     step 'playground: packages' install_node_packages bff/web/playground
     step 'playground: build' npm --prefix bff/web/playground run --silent check
+}
+
+# The stacks on AWS as Pulumi would plan them, without AWS: types, plans, policies, and the scripts that prepare databases
+# and broker, on the servers of the tests.
+check_infrastructure() {
+    if ! command -v npm >/dev/null; then
+        skip 'infrastructure' 'npm is not installed'
+        return
+    fi
+    # Pulumi's demand and not ours: its absence fails nothing, CI included.
+    if ! node_is_at_least v20.19.0; then
+        skip_for_node 'infrastructure' v20.19.0
+        return
+    fi
+    step 'infrastructure: packages' install_node_packages infra/aws
+    step 'infrastructure: types' npm --prefix infra/aws run --silent check
+    step 'infrastructure: plans' npm --prefix infra/aws run --silent test
 }
 
 # install_node_packages FOLDER: only when they are not there or not current, and under a lock: runs in one checkout

@@ -23,6 +23,9 @@ SERVERS_TLS=''
 # For start_rabbitmq: a file with more of its configuration, and its administrator where that loads users.
 BROKER_CONFIG='' BROKER_ADMINISTRATOR=guest:guest
 
+# A free port: a broker that is started afterwards serves its metrics there, by its Prometheus plugin.
+BROKER_METRICS_PORT=''
+
 complain() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
 }
@@ -279,12 +282,20 @@ start_rabbitmq() {
     server_folder "$folder" rabbitmq || return
     read -r port admin_port dist_port epmd_port BROKER_TLS_PORT < <(free_ports 5)
 
-    echo '[rabbitmq_management].' >"$folder/enabled_plugins"
+    local plugins=rabbitmq_management
+    [[ -z $BROKER_METRICS_PORT ]] || plugins+=,rabbitmq_prometheus
+    echo "[$plugins]." >"$folder/enabled_plugins"
     cat >"$folder/rabbitmq.conf" <<CONF
 listeners.tcp.1 = 127.0.0.1:$port
 management.tcp.ip = 127.0.0.1
 management.tcp.port = $admin_port
 CONF
+    if [[ -n $BROKER_METRICS_PORT ]]; then
+        cat >>"$folder/rabbitmq.conf" <<CONF
+prometheus.tcp.ip = 127.0.0.1
+prometheus.tcp.port = $BROKER_METRICS_PORT
+CONF
+    fi
     if [[ -n $SERVERS_TLS ]]; then
         tls_files "$folder" rabbitmq
         cat >>"$folder/rabbitmq.conf" <<CONF

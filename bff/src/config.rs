@@ -1,10 +1,10 @@
 //! What the process is told from outside. `--help` is the reference; a value that is not allowed is refused at start,
 //! with its name and what is allowed.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsStr, path::PathBuf, time::Duration};
 
-use chassis::{identity::IdentityConfig, listen::Listen, telemetry::TelemetryConfig};
-use clap::builder::TypedValueParser;
+use chassis::{identity::IdentityConfig, listen::Listen, metrics::MetricsListen, telemetry::TelemetryConfig};
+use clap::{Arg, Command, builder::TypedValueParser, error::ErrorKind};
 use reqwest::Url;
 
 use crate::{guard::Limits, live::LiveGauges, pages::PagesConfig, transport::Origins};
@@ -23,16 +23,20 @@ pub struct Config {
     #[command(flatten)]
     pub listen: Listen,
 
+    /// Where to serve metrics.
+    #[command(flatten)]
+    pub metrics: MetricsListen,
+
     /// Who is let in.
     #[command(flatten)]
     pub identity: IdentityConfig,
 
     /// Base URL of the orders service.
-    #[arg(long, env = "ORDERS_URL", default_value = "http://localhost:3333", value_parser = service_url)]
+    #[arg(long, env = "ORDERS_URL", default_value = "http://localhost:3333", value_parser = ServiceUrl)]
     pub orders_url: Url,
 
     /// Base URL of the invoices service.
-    #[arg(long, env = "INVOICES_URL", default_value = "http://localhost:3334", value_parser = service_url)]
+    #[arg(long, env = "INVOICES_URL", default_value = "http://localhost:3334", value_parser = ServiceUrl)]
     pub invoices_url: Url,
 
     /// What holds for requests.
@@ -172,6 +176,7 @@ impl Config {
     pub fn new(listen: Listen, orders_url: Url, invoices_url: Url) -> Self {
         Self {
             listen,
+            metrics: MetricsListen::elsewhere(),
             identity: IdentityConfig::default(),
             orders_url,
             invoices_url,
@@ -196,12 +201,26 @@ fn milliseconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn service_url(text: &str) -> Result<Url, String> {
-    let expected = "must be an http or https URL like http://localhost:3333";
-    let url: Url = text.parse().map_err(|error| format!("{expected} ({error})"))?;
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        other => Err(format!("{expected}, not {other}")),
+/// Reads the base URL of a service. Not a function: the error of a function comes with the whole value, and this one may
+/// hold a password.
+#[derive(Clone)]
+struct ServiceUrl;
+
+impl TypedValueParser for ServiceUrl {
+    type Value = Url;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Url, clap::Error> {
+        let text = value.to_string_lossy();
+        let reason = match text.parse::<Url>() {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => return Ok(url),
+            Ok(url) => format!(", not {}", url.scheme()),
+            Err(error) => format!(" ({error})"),
+        };
+        let shown = text.rsplit_once('@').map_or(text.to_string(), |(_, host)| format!("…@{host}"));
+        let name = arg.map(ToString::to_string).unwrap_or_default();
+        let expected = "an http or https URL like http://localhost:3333";
+        let message = format!("invalid value '{shown}' for '{name}': must be {expected}{reason}");
+        Err(command.clone().error(ErrorKind::ValueValidation, message))
     }
 }
 

@@ -11,8 +11,12 @@ use async_graphql::{
     parser::types::{ExecutableDocument, OperationDefinition, OperationType},
 };
 use chassis::{
-    graphql::{GraphqlService, complete_variables, is_refusal, operation, remove_placeholders, request_error},
+    graphql::{
+        GraphqlService, complete_variables, in_operation_span, is_refusal, operation, operation_name,
+        remove_placeholders, request_error,
+    },
     identity::caller_of_request,
+    metrics::Metrics,
 };
 use futures_util::{
     StreamExt,
@@ -25,6 +29,7 @@ use crate::{
     documents::Documents,
     guard::Guard,
     live::Live,
+    metrics::GraphqlMetrics,
     schema::{ApiSchema, RequestState},
     selection::collect_fields,
 };
@@ -41,6 +46,7 @@ pub(crate) struct Entry {
     live: Live,
     documents: Arc<Documents>,
     guard: Guard,
+    metrics: GraphqlMetrics,
     request_timeout: Duration,
 }
 
@@ -48,6 +54,7 @@ pub(crate) struct Entry {
 pub(crate) struct Admitted {
     request: Request,
     kind: OperationType,
+    name: Option<String>,
     /// The response keys of the root fields, in the order of the document.
     keys: Vec<Name>,
     has_placeholders: bool,
@@ -61,9 +68,11 @@ impl Entry {
         live: Live,
         documents: Documents,
         guard: Guard,
+        metrics: &Metrics,
         request_timeout: Duration,
     ) -> Self {
-        Self { schema, subgraphs, live, documents: Arc::new(documents), guard, request_timeout }
+        let metrics = GraphqlMetrics::register(metrics, documents.operation_names());
+        Self { schema, subgraphs, live, documents: Arc::new(documents), guard, metrics, request_timeout }
     }
 
     /// Runs any operation: one answer of a query or a mutation, those of a subscription until it ends. A first answer
@@ -75,39 +84,55 @@ impl Entry {
         }
         let Admitted { request, has_placeholders, .. } = admitted;
         let answers = self.schema.execute_stream(request.data(self.live.clone()));
-        answers.map(move |response| finish(response, has_placeholders)).boxed()
+        let metrics = self.metrics.clone();
+        let finish = move |response| {
+            let mut response = finish(response, has_placeholders);
+            metrics.answered(&mut response);
+            response
+        };
+        answers.map(finish).boxed()
     }
-}
 
-impl GraphqlService for Entry {
-    type Admitted = Admitted;
-
-    fn admit(&self, mut request: Request) -> Result<Admitted, ServerError> {
+    fn look_at(&self, mut request: Request) -> Result<Admitted, ServerError> {
         self.guard.variables(&request.variables)?;
         let document = self.documents.find(&request)?;
         let executable = &document.executable;
         let operation = operation(executable, request.operation_name.as_deref())?;
         complete_variables(operation, &mut request.variables)?;
         let (kind, keys) = (operation.ty, root_keys(operation, executable));
+        let name = operation_name(executable, request.operation_name.as_deref()).map(str::to_owned);
         if kind == OperationType::Subscription && keys.len() != 1 {
             return Err(single_root_field());
         }
+        self.metrics.admitted(&document);
         request.set_parsed_query(executable.clone());
-        Ok(Admitted { request, kind, keys, has_placeholders: document.has_placeholders })
+        Ok(Admitted { request, kind, name, keys, has_placeholders: document.has_placeholders })
+    }
+}
+
+impl GraphqlService for Entry {
+    type Admitted = Admitted;
+
+    fn admit(&self, request: Request) -> Result<Admitted, ServerError> {
+        self.look_at(request).inspect_err(|error| self.metrics.refused(error))
     }
 
     fn operation_type(admitted: &Admitted) -> OperationType {
         admitted.kind
     }
 
-    async fn run(&self, Admitted { request, keys, has_placeholders, .. }: Admitted) -> Response {
+    async fn run(&self, Admitted { request, kind, name, keys, has_placeholders }: Admitted) -> Response {
+        let running = self.metrics.begin(kind, name.as_deref());
         let caller = match caller_of_request(&request) {
             Ok(caller) => caller.clone(),
             Err(error) => return Response::from_errors(vec![error]),
         };
         let compose = Composer::new(Arc::clone(&self.subgraphs), Instant::now() + self.request_timeout, caller);
-        let response = self.schema.execute(request.data(RequestState::new(compose))).await;
-        finish(complete(response, &keys), has_placeholders)
+        let execution = self.schema.execute(request.data(RequestState::new(compose)));
+        let response = in_operation_span(kind, name.as_deref(), execution).await;
+        let mut response = finish(complete(response, &keys), has_placeholders);
+        running.ended(&mut response);
+        response
     }
 }
 

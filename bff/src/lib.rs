@@ -13,6 +13,7 @@ mod documents;
 mod entry;
 mod guard;
 mod live;
+mod metrics;
 mod overlap;
 mod pages;
 mod readiness;
@@ -23,7 +24,7 @@ mod transport;
 
 use std::sync::Arc;
 
-use chassis::{graphql, health, service::RunningService};
+use chassis::{graphql, health, metrics::Metrics, service::RunningService};
 use messaging::EventBus;
 
 use compose::Subgraphs;
@@ -34,10 +35,14 @@ use guard::Guard;
 pub use guard::Limits;
 use live::Live;
 pub use live::{Gauge, LiveGauges};
+use metrics::FieldMetrics;
 pub use pages::{PagesConfig, TraceUrl, is_browser};
-use subgraph::Subgraph;
+use subgraph::{CallMetrics, Subgraph};
 pub use transport::Origins;
 use transport::Transports;
+
+/// The name of the service.
+pub const NAME: &str = "bff";
 
 /// Starts the API. It listens at once, and is ready when each service was seen to be compatible once. `bus` says when
 /// there is something new; without its broker only live updates wait.
@@ -58,22 +63,31 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
         calls: api.subgraph_max_calls,
         waiting: api.subgraph_max_waiting,
     };
-    let subgraph = |name, url| Subgraph::new(name, url, http.clone(), limits);
+    let metrics = Metrics::new(NAME);
+    let calls = CallMetrics::register(&metrics);
+    let subgraph = |name, url| Subgraph::new(name, url, http.clone(), limits, &calls);
     let subgraphs = Arc::new(Subgraphs {
         orders: subgraph("orders", &config.orders_url),
         invoices: subgraph("invoices", &config.invoices_url),
+        fields: FieldMetrics::register(&metrics),
     });
+    subgraph::look_at(&[&subgraphs.orders, &subgraphs.invoices], &metrics);
+    metrics::look_at_live(&api.live.gauges, &metrics);
 
+    let host = config.listen.host.clone();
     let listener = config.listen.bind()?;
+    let metrics_listener = config.metrics.bind(&host)?;
+    let bus = bus.measured_by(&metrics);
     let (readiness, watch) = readiness::watch(&subgraphs, &bus);
     let timeout = api.request_timeout;
     let (live, listening) = Live::start(&bus, Arc::clone(&subgraphs), timeout, api.live.gauges.clone());
-    let entry = Entry::new(schema::api(), subgraphs, live, documents, guard, timeout);
+    let entry = Entry::new(schema::api(), subgraphs, live, documents, guard, &metrics, timeout);
     let transports = Transports::new(entry.clone(), authenticator, api.live, api.origins);
     let routes = transports.routes(graphql::endpoint(entry)).merge(health::routes(Arc::clone(&readiness)));
     let routes = routes.merge(pages::routes(&api.pages));
     let ending = transports.clone();
-    Ok(RunningService::start("bff", listener, routes, readiness)
+    Ok(RunningService::start(&metrics, listener, routes, readiness)
+        .with_metrics_on(metrics_listener)
         .on_drain(move || ending.end())
         .on_stop(|| async move { transports.ended().await })
         .on_stop(|| listening.stop())

@@ -10,6 +10,7 @@ use anyhow::Context;
 use chassis::{healthcheck::Healthcheck, service::StopDelay};
 use clap::{Parser, Subcommand};
 use messaging::{EventBus, rabbitmq::RabbitMq};
+use secrecy::{ExposeSecret, SecretString};
 
 /// Orders and invoices as one GraphQL API.
 #[derive(Parser)]
@@ -21,7 +22,7 @@ struct Arguments {
     /// The broker that live updates come from: amqp://user:password@host:5672/vhost or amqps://…. For a private
     /// authority: amqps://…?cacertfile=/path/ca.pem.
     #[arg(long, env = "BROKER_URL", hide_env_values = true, required = true)]
-    broker_url: Option<String>,
+    broker_url: Option<SecretString>,
 
     #[command(flatten)]
     stop_delay: StopDelay,
@@ -49,9 +50,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Command::Schema) => return Ok(io::stdout().write_all(bff::sdl().as_bytes())?),
         Some(Command::Healthcheck(check)) => return check.run(&arguments.config.listen),
     }
-    let telemetry = chassis::telemetry::init("bff", &arguments.config.telemetry)?;
+    let telemetry = chassis::telemetry::init(bff::NAME, &arguments.config.telemetry)?;
     let broker_url = arguments.broker_url.context("BROKER_URL is not set")?;
-    let bus: Arc<dyn EventBus> = Arc::new(RabbitMq::connect_to_listen(&broker_url, "bff").context("BROKER_URL")?);
+    let bus: Arc<dyn EventBus> =
+        Arc::new(RabbitMq::connect_to_listen(broker_url.expose_secret(), bff::NAME).context("BROKER_URL")?);
     let stop_delay = arguments.stop_delay;
     let result = match bff::start(arguments.config, Arc::clone(&bus)).await {
         Ok(service) => {

@@ -9,7 +9,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -38,6 +38,8 @@ pub enum CheckResult {
 #[derive(Default)]
 pub struct Readiness {
     checks: BTreeMap<&'static str, Check>,
+    /// What each found last, so that a change is told once.
+    found: Mutex<BTreeMap<&'static str, CheckResult>>,
     stopping: AtomicBool,
 }
 
@@ -57,12 +59,26 @@ impl Readiness {
         self.stopping.store(true, Ordering::SeqCst);
     }
 
+    /// Looks once, for the log.
+    pub(crate) async fn look(&self) {
+        self.report().await;
+    }
+
+    /// Whether it is not as it was when somebody looked last, or not well from the start.
+    fn is_news(&self, name: &'static str, found: CheckResult) -> bool {
+        let before = self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(name, found);
+        before.unwrap_or(CheckResult::Ok) != found
+    }
+
     async fn report(&self) -> (StatusCode, Report) {
         let mut ready = true;
         let mut checks = BTreeMap::new();
         for (name, check) in &self.checks {
             let result = tokio::time::timeout(CHECK_TIMEOUT, check()).await.unwrap_or(CheckResult::Failed("no answer"));
             ready &= !matches!(result, CheckResult::Failed(_));
+            if self.is_news(name, result) {
+                log(name, result);
+            }
             checks.insert(
                 *name,
                 match result {
@@ -82,12 +98,25 @@ impl Readiness {
     }
 }
 
+fn log(name: &str, found: CheckResult) {
+    match found {
+        CheckResult::Ok => tracing::info!("readiness: {name}: well again"),
+        CheckResult::Degraded => {
+            tracing::warn!("readiness: {name}: away, and the service works without it for a while");
+        }
+        CheckResult::Failed(why) => tracing::warn!("readiness: {name}: {why}"),
+    }
+}
+
 #[derive(Serialize)]
 struct Report {
     status: &'static str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     checks: BTreeMap<&'static str, &'static str>,
 }
+
+/// The routes of probes. They come all the time and say nothing about customers: no span, no metric.
+pub(crate) const PROBES: [&str; 3] = ["/health", "/livez", "/readyz"];
 
 /// The three routes.
 pub fn routes(readiness: Arc<Readiness>) -> Router {
@@ -100,11 +129,8 @@ pub fn routes(readiness: Arc<Readiness>) -> Router {
         (status, Json(report))
     }
 
-    Router::new()
-        .route("/health", get(alive))
-        .route("/livez", get(alive))
-        .route("/readyz", get(ready))
-        .with_state(readiness)
+    let [health, livez, readyz] = PROBES;
+    Router::new().route(health, get(alive)).route(livez, get(alive)).route(readyz, get(ready)).with_state(readiness)
 }
 
 #[cfg(test)]
@@ -125,5 +151,13 @@ mod tests {
 
         let readiness = Readiness::default().check("database", || async { CheckResult::Failed("unreachable") });
         assert_eq!(readiness.report().await.0, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    #[test]
+    fn only_a_change_is_news() {
+        let readiness = Readiness::default();
+        let (ok, away, gone) = (CheckResult::Ok, CheckResult::Degraded, CheckResult::Failed("gone"));
+        let news = [ok, away, away, gone, ok, ok].map(|found| readiness.is_news("broker", found));
+        assert_eq!(news, [false, true, false, true, true, false]);
+        assert!(readiness.is_news("database", gone), "what is missing from the start is news");
     }
 }

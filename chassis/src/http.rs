@@ -6,10 +6,10 @@ use std::time::Duration;
 use axum::{
     Router,
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, MatchedPath, Path, Request, rejection::BytesRejection},
+    extract::{FromRequest, FromRequestParts, Path, Request, rejection::BytesRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
+    middleware,
+    response::IntoResponse,
 };
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -23,9 +23,14 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::catch_panic::CatchPanicLayer;
-use tracing::{Instrument, field::Empty, info_span};
 
-use crate::{background::panic_text, listen::Listener, problem::Problem, propagation};
+use crate::{
+    background::panic_text,
+    listen::Listener,
+    metrics::{self, Metrics, http::HttpMetrics},
+    problem::Problem,
+    server_span::trace_request,
+};
 
 /// The largest body that is read, in bytes. Everything we accept is far smaller.
 pub const BODY_LIMIT: usize = 128 * 1024;
@@ -39,8 +44,17 @@ const HEADER_READ: Duration = Duration::from_secs(75);
 const FINISH: Duration = Duration::from_secs(8);
 
 /// Puts the common layers around the routes of a service: errors of the router itself become problems, a panic in a
-/// handler a plain 500, and each request gets its span.
-pub fn finish(routes: Router) -> Router {
+/// handler a plain 500, and each request gets its span and is counted.
+pub fn finish(routes: Router, metrics: &Metrics) -> Router {
+    let measure = middleware::from_fn_with_state(HttpMetrics::register(metrics), metrics::http::measure);
+    guarded(routes)
+        .layer(measure)
+        .layer(middleware::from_fn_with_state(metrics.service(), trace_request))
+        .layer(axum::extract::DefaultBodyLimit::max(BODY_LIMIT))
+}
+
+/// The same for what nobody has to hear of.
+pub(crate) fn guarded(routes: Router) -> Router {
     routes
         .fallback(|| async { Problem::no_such_path() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
@@ -48,39 +62,6 @@ pub fn finish(routes: Router) -> Router {
             let text = panic_text(panic.as_ref());
             Problem::internal(&format_args!("a handler panicked: {text}")).into_response()
         }))
-        .layer(middleware::from_fn(trace_request))
-        .layer(axum::extract::DefaultBodyLimit::max(BODY_LIMIT))
-}
-
-/// One SERVER span a request, named by its route, continuing the caller's trace (OpenTelemetry semantic conventions
-/// for HTTP). Probes get none: they would be most of what a trace store holds.
-async fn trace_request(request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    if matches!(route.as_deref(), Some("/health" | "/livez" | "/readyz" | "/metrics")) {
-        return next.run(request).await;
-    }
-    let method = request.method().as_str();
-    let name = route.as_deref().map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
-    let span = info_span!(
-        "request",
-        otel.name = name,
-        otel.kind = "server",
-        http.request.method = method,
-        http.route = route,
-        url.path = request.uri().path(),
-        http.response.status_code = Empty,
-        otel.status_code = Empty,
-        error.r#type = Empty,
-    );
-    propagation::set_parent_from_headers(&span, request.headers());
-    let response = next.run(request).instrument(span.clone()).await;
-    let status = response.status();
-    span.record("http.response.status_code", i64::from(status.as_u16()));
-    if status.is_server_error() {
-        span.record("otel.status_code", "ERROR");
-        span.record("error.type", status.as_str());
-    }
-    response
 }
 
 /// The one parameter of a path, as text: what it may be is the handler's business. A path that is not UTF-8 names

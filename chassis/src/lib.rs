@@ -1,4 +1,4 @@
-//! How one of our processes lives: telemetry, HTTP, health, problem+json, GraphQL over HTTP, the description of REST,
+//! How one of our processes lives: telemetry, metrics, HTTP, health, problem+json, GraphQL over HTTP, the description of REST,
 //! start and stop.
 //!
 //! Nothing here knows an order or an invoice. A service hands over its routes, its readiness checks and what it runs
@@ -16,9 +16,11 @@ pub mod healthcheck;
 pub mod http;
 pub mod identity;
 pub mod listen;
+pub mod metrics;
 pub mod page;
 pub mod pages;
 pub mod problem;
 pub mod propagation;
+mod server_span;
 pub mod service;
 pub mod telemetry;

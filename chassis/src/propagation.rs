@@ -1,36 +1,72 @@
-//! W3C trace context in and out of spans: HTTP headers, outbox rows and AMQP headers all pass through here.
+//! W3C trace context in and out of spans: HTTP headers, outbox rows and AMQP headers all pass through here, in the
+//! formats of `OTEL_PROPAGATORS`.
 //!
 //! A parent has to be set before a span is first entered, so the order is: create the span, set its parent, then
-//! `.instrument(future)`.
+//! `.instrument(future)`. Whoever sets a parent also says which service the span belongs to: what happens in it, and in
+//! its children, belongs to the same.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::OnceLock};
 
 use axum::http::HeaderMap;
 use contracts::TraceContext;
-use opentelemetry::{Context, propagation::TextMapPropagator, trace::TraceContextExt};
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState},
+};
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// The service that a span belongs to, in a process that runs several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Service(pub(crate) &'static str);
+
+/// The services of this process, where there are several.
+static SERVICES: OnceLock<&'static [&'static str]> = OnceLock::new();
+
+/// Tells the spans of `services` apart from now on.
+pub(crate) fn tell_apart(services: &'static [&'static str]) {
+    // Set up twice is refused where it matters, by the subscriber.
+    let _ = SERVICES.set(services);
+}
+
+/// `context`, for spans of `service`.
+fn of(service: &str, context: Context) -> Context {
+    let known = SERVICES.get().and_then(|services| services.iter().find(|name| **name == service));
+    match known {
+        Some(name) => context.with_value(Service(name)),
+        None => context,
+    }
+}
 
 /// The context of `span`, ready to be stored or sent. Empty when tracing is off.
 pub fn trace_context_of(span: &Span) -> TraceContext {
     let mut carrier = HashMap::new();
-    TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
+    opentelemetry::global::get_text_map_propagator(|p| p.inject_context(&span.context(), &mut carrier));
     TraceContext {
         traceparent: carrier.remove("traceparent"),
         tracestate: carrier.remove("tracestate").filter(|state| !state.is_empty()),
     }
 }
 
-/// Makes `span` a child of `parent`. Call it before the span is entered.
-pub fn set_parent(span: &Span, parent: &TraceContext) {
-    continue_from(span, context_of(parent));
+/// Makes `span` a span of `service` and a child of `parent`; where that is none, the first of a new trace. Call it before
+/// the span is entered.
+pub fn set_parent(span: &Span, parent: &TraceContext, service: &str) {
+    start_from(span, context_of(parent), service);
 }
 
-/// Makes `span` a child of the context in the request's headers. Call it before the span is entered.
-pub fn set_parent_from_headers(span: &Span, headers: &HeaderMap) {
-    continue_from(span, opentelemetry::global::get_text_map_propagator(|p| p.extract(&HeaderExtractor(headers))));
+/// Makes `span` a span of `service` and the first of a new trace. Call it before the span is entered.
+pub fn set_root(span: &Span, service: &str) {
+    start_from(span, Context::new(), service);
+}
+
+/// Makes `span` a span of `service` and a child of the context in the request's headers. Call it before the span is
+/// entered.
+pub fn set_parent_from_headers(span: &Span, headers: &HeaderMap, service: &str) {
+    let parent = opentelemetry::global::get_text_map_propagator(|p| {
+        p.extract_with_context(&Context::new(), &HeaderExtractor(headers))
+    });
+    start_from(span, parent, service);
 }
 
 /// Puts the context of the current span into the headers of an outgoing request.
@@ -39,10 +75,27 @@ pub fn inject_headers(headers: &mut HeaderMap) {
     opentelemetry::global::get_text_map_propagator(|p| p.inject_context(&context, &mut HeaderInjector(headers)));
 }
 
+/// Says in the headers of an outgoing request that its trace is not recorded: for what is asked again and again without
+/// anybody's wish, which would be most of what a trace store holds.
+pub fn inject_unsampled(headers: &mut HeaderMap) {
+    let (trace, span) = (TraceId::from(rand::random::<u128>()), SpanId::from(rand::random::<u64>()));
+    let unsampled = SpanContext::new(trace, span, TraceFlags::NOT_SAMPLED, true, TraceState::NONE);
+    let context = Context::new().with_remote_span_context(unsampled);
+    opentelemetry::global::get_text_map_propagator(|p| p.inject_context(&context, &mut HeaderInjector(headers)));
+}
+
 /// Links `span` to another context without becoming its child.
 pub fn add_link(span: &Span, other: &TraceContext) {
-    let context = context_of(other);
-    let span_context = context.span().span_context().clone();
+    link(span, &context_of(other));
+}
+
+/// Links `span` to another span.
+pub fn add_link_to(span: &Span, other: &Span) {
+    link(span, &other.context());
+}
+
+fn link(span: &Span, other: &Context) {
+    let span_context = other.span().span_context().clone();
     if span_context.is_valid() {
         span.add_link(span_context);
     }
@@ -64,12 +117,10 @@ fn context_of(trace_context: &TraceContext) -> Context {
     if let Some(tracestate) = &trace_context.tracestate {
         carrier.insert("tracestate".to_owned(), tracestate.clone());
     }
-    TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier)
+    opentelemetry::global::get_text_map_propagator(|p| p.extract_with_context(&Context::new(), &carrier))
 }
 
-fn continue_from(span: &Span, parent: Context) {
-    if parent.span().span_context().is_valid() {
-        // Refused only when the span is disabled or already entered; then it keeps the parent it has.
-        let _ = span.set_parent(parent);
-    }
+fn start_from(span: &Span, parent: Context, service: &str) {
+    // Refused only when the span is disabled or already entered; then it keeps the parent it has.
+    let _ = span.set_parent(of(service, parent));
 }

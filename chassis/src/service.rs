@@ -7,13 +7,25 @@
 use std::{future::Future, io::Write, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 
 use axum::Router;
-use tokio::{signal::unix::SignalKind, task::JoinHandle, time::timeout};
+use tokio::{
+    signal::unix::SignalKind,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::{health::Readiness, http, listen::Listener};
+use crate::{
+    health::Readiness,
+    http,
+    listen::Listener,
+    metrics::{Metrics, MetricsServer},
+};
 
 /// How long stopping may take in all. Orchestrators give 30 s before they kill.
 const STOP: Duration = Duration::from_secs(20);
+
+/// How long after its start a service is looked at, for the log.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 type StopHook = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
@@ -27,12 +39,16 @@ pub struct RunningService {
     server: JoinHandle<()>,
     ends: Vec<Box<dyn FnOnce() + Send>>,
     hooks: Vec<StopHook>,
+    metrics: Option<Metrics>,
+    metrics_server: Option<MetricsServer>,
 }
 
 impl RunningService {
-    /// Serves `routes`, with the common layers around them, on `listener`.
-    pub fn start(name: &'static str, listener: Listener, routes: Router, readiness: Arc<Readiness>) -> Self {
-        Self::start_bare(name, listener, http::finish(routes), readiness)
+    /// Serves `routes`, with the common layers around them, on `listener`. The service has the name that it is measured
+    /// under.
+    pub fn start(metrics: &Metrics, listener: Listener, routes: Router, readiness: Arc<Readiness>) -> Self {
+        let routes = http::finish(routes, metrics);
+        Self { metrics: Some(metrics.clone()), ..Self::start_bare(metrics.service(), listener, routes, readiness) }
     }
 
     /// Serves `routes` as they are: for a front that hands requests to services which have the common layers.
@@ -41,7 +57,20 @@ impl RunningService {
         let stop = CancellationToken::new();
         let server = tokio::spawn(http::serve(listener, routes.clone(), stop.clone()));
         tracing::info!("{name} listens on {url}");
-        Self { name, url, routes, readiness, stop, server, ends: Vec::new(), hooks: Vec::new() }
+        // What is missing is told also where nobody asks for the readiness; but not what only begins, too.
+        let looking = Arc::clone(&readiness);
+        tokio::spawn(async move {
+            sleep(FIRST_LOOK).await;
+            looking.look().await;
+        });
+        let (ends, hooks) = (Vec::new(), Vec::new());
+        Self { name, url, routes, readiness, stop, server, ends, hooks, metrics: None, metrics_server: None }
+    }
+
+    /// Serves its metrics on `listener`, if there is one, until the service has stopped: what it does last is seen as well.
+    pub fn with_metrics_on(mut self, listener: Option<Listener>) -> Self {
+        self.metrics_server = listener.map(|listener| MetricsServer::start(self.name, listener, self.metrics.clone()));
+        self
     }
 
     /// Adds what has to be stopped after the server; the hooks run in the order they were added.
@@ -64,6 +93,16 @@ impl RunningService {
     /// The base URL, e.g. `http://localhost:3333`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What is measured of it, for a listener in the same process.
+    pub fn metrics(&self) -> Option<Metrics> {
+        self.metrics.clone()
+    }
+
+    /// The base URL of its metrics, where it serves them itself.
+    pub fn metrics_url(&self) -> Option<&str> {
+        self.metrics_server.as_ref().map(MetricsServer::url)
     }
 
     /// What it serves, for a front in the same process.
@@ -95,6 +134,9 @@ impl RunningService {
         for hook in self.hooks {
             hook().await;
         }
+        if let Some(metrics) = self.metrics_server {
+            metrics.stop().await;
+        }
         tracing::info!("{} stopped", self.name);
     }
 
@@ -104,7 +146,7 @@ impl RunningService {
         termination().await;
         self.announce_stop();
         unless_signalled_again(async {
-            tokio::time::sleep(delay.duration()).await;
+            sleep(delay.duration()).await;
             self.stop().await;
         })
         .await;
@@ -175,7 +217,8 @@ mod tests {
         let readiness = Arc::new(Readiness::default());
         let listener = Listener::bind("127.0.0.1", 0).unwrap();
         let address = listener.url().trim_start_matches("http://").to_owned();
-        let service = RunningService::start("test", listener, health::routes(Arc::clone(&readiness)), readiness);
+        let routes = health::routes(Arc::clone(&readiness));
+        let service = RunningService::start(&Metrics::new("test"), listener, routes, readiness);
         let client = tokio::net::TcpStream::connect(address).await.unwrap();
         (service, client)
     }

@@ -17,6 +17,8 @@ pub const EXCHANGE: &str = "tandem.events";
 pub struct Queue {
     /// Its name on the broker.
     pub name: &'static str,
+    /// The service that consumes it.
+    pub consumer: &'static str,
     /// The event types bound to it.
     pub events: &'static [EventType],
 }
@@ -69,15 +71,16 @@ impl Queue {
 }
 
 /// `order.created`, consumed by invoices. The name and the body are those of the systems that came before.
-pub static ORDERS: Queue = Queue { name: "orders", events: &[EventType::OrderCreated] };
+pub static ORDERS: Queue = Queue { name: "orders", consumer: "invoices", events: &[EventType::OrderCreated] };
 
 /// `order.canceled`, consumed by invoices. Apart from `orders`, so that the two are never locked in one transaction.
 pub static INVOICES_ORDER_CANCELED: Queue =
-    Queue { name: "invoices.order-canceled", events: &[EventType::OrderCanceled] };
+    Queue { name: "invoices.order-canceled", consumer: "invoices", events: &[EventType::OrderCanceled] };
 
 /// Everything that invoices say, consumed by orders.
 pub static ORDERS_INVOICE_EVENTS: Queue = Queue {
     name: "orders.invoice-events",
+    consumer: "orders",
     events: &[
         EventType::InvoiceIssued,
         EventType::InvoicePaid,

@@ -1,12 +1,14 @@
 //! The settings of the service: the only place that reads the environment. `--help` is the reference.
 
 use chassis::{
-    healthcheck::Healthcheck, identity::IdentityConfig, listen::Listen, service::StopDelay, telemetry::TelemetryConfig,
+    healthcheck::Healthcheck, identity::IdentityConfig, listen::Listen, metrics::MetricsListen, service::StopDelay,
+    telemetry::TelemetryConfig,
 };
 use clap::Parser;
 use contracts::Amount;
 use operations::Operation;
 use outbox::{DatabaseUrl, Patience};
+use secrecy::SecretString;
 
 use crate::invoice::AmountLimit;
 
@@ -18,15 +20,19 @@ pub struct Config {
     #[command(flatten)]
     pub listen: Listen,
 
+    /// Where it serves its metrics.
+    #[command(flatten)]
+    pub metrics: MetricsListen,
+
     /// Its database: postgres://user:password@host/invoices or sqlite://path. With TLS, the server's certificate checked:
     /// postgres://…?sslmode=verify-full&sslrootcert=/path/ca.pem.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, required = true)]
-    pub database_url: Option<String>,
+    pub database_url: Option<SecretString>,
 
     /// The broker: amqp://user:password@host:5672/vhost or amqps://…. For a private authority:
     /// amqps://…?cacertfile=/path/ca.pem.
     #[arg(long, env = "BROKER_URL", hide_env_values = true, required = true)]
-    pub broker_url: Option<String>,
+    pub broker_url: Option<SecretString>,
 
     /// The largest amount an invoice is issued for, in minor units. Above it the invoice is rejected and its order
     /// canceled.
@@ -84,7 +90,8 @@ impl Config {
     pub fn embedded(listen: Listen, database_url: &DatabaseUrl, amount_limit: AmountLimit) -> Self {
         Self {
             listen,
-            database_url: Some(database_url.as_str().to_owned()),
+            metrics: MetricsListen::elsewhere(),
+            database_url: Some(database_url.as_str().into()),
             broker_url: None,
             amount_limit,
             identity: IdentityConfig::default(),

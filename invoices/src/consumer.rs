@@ -18,9 +18,8 @@ impl Handler for NewOrders {
     async fn handle(&self, batch: &[Delivery]) -> Result<Vec<Verdict>, HandleError> {
         let (orders, mut verdicts) = Decoded::<OrderCreated>::all(batch);
         if !orders.is_empty() {
-            let rejections = self.0.issue(&orders).await.map_err(|e| DbFailure::into_handle_error(&e))?;
-            for (index, rejection) in rejections {
-                verdicts[index] = Verdict::Reject(rejection);
+            for (index, verdict) in self.0.issue(&orders).await.map_err(|e| DbFailure::into_handle_error(&e))? {
+                verdicts[index] = verdict;
             }
         }
         Ok(verdicts)
@@ -38,9 +37,11 @@ pub(crate) struct CanceledOrders(pub(crate) InvoiceService);
 #[async_trait]
 impl Handler for CanceledOrders {
     async fn handle(&self, batch: &[Delivery]) -> Result<Vec<Verdict>, HandleError> {
-        let (orders, verdicts) = Decoded::<OrderCanceled>::all(batch);
+        let (orders, mut verdicts) = Decoded::<OrderCanceled>::all(batch);
         if !orders.is_empty() {
-            self.0.cancel(&orders).await.map_err(|e| DbFailure::into_handle_error(&e))?;
+            for (index, verdict) in self.0.cancel(&orders).await.map_err(|e| DbFailure::into_handle_error(&e))? {
+                verdicts[index] = verdict;
+            }
         }
         Ok(verdicts)
     }
@@ -75,7 +76,7 @@ mod tests {
             let batch: Vec<Delivery> = std::iter::repeat_with(a_new_order).take(size).collect();
             assert_eq!(handler.handle(&batch).await.unwrap(), vec![Verdict::Done; size]);
             // The same ones again, which are locked and read.
-            assert_eq!(handler.handle(&batch).await.unwrap(), vec![Verdict::Done; size]);
+            assert_eq!(handler.handle(&batch).await.unwrap(), vec![Verdict::Duplicate; size]);
         }
         if let Some(statements) = database.prepared_statements().await {
             assert!(statements < 30, "{statements}");

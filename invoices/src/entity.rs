@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use contracts::CustomerId;
-use outbox::{padded, portions};
+use outbox::{Connection, padded, portions, statement};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Order as Direction, QueryFilter, QueryOrder,
-    QuerySelect,
+    QuerySelect, Statement,
     entity::prelude::*,
     sea_query::{Expr, LockBehavior, LockType, OnConflict},
 };
@@ -20,6 +20,8 @@ use crate::{
     invoice::{Invoice, InvoiceStatus},
     saga::State,
 };
+
+const INVOICES: &str = "invoices";
 
 mod invoices {
     use super::*;
@@ -197,96 +199,119 @@ fn visible(owner: Option<&CustomerId>) -> sea_orm::Select<invoices::Entity> {
 }
 
 pub(crate) async fn find_many(
-    db: &impl ConnectionTrait,
+    db: &impl Connection,
     ids: &[Uuid],
     owner: Option<&CustomerId>,
 ) -> Result<Vec<Invoice>, DbErr> {
-    let rows = visible(owner).filter(invoices::Column::Id.is_in(padded(ids.iter().copied()))).all(db).await?;
+    let find = visible(owner).filter(invoices::Column::Id.is_in(padded(ids.iter().copied()))).all(db);
+    let rows = statement(db, "SELECT", INVOICES, find).await?;
     Ok(rows.into_iter().filter_map(|row| Row::from(row).into_invoice()).collect())
 }
 
 pub(crate) async fn find_by_orders(
-    db: &impl ConnectionTrait,
+    db: &impl Connection,
     order_ids: &[Uuid],
     owner: Option<&CustomerId>,
 ) -> Result<Vec<Invoice>, DbErr> {
-    let rows =
-        visible(owner).filter(invoices::Column::OrderId.is_in(padded(order_ids.iter().copied()))).all(db).await?;
+    let find = visible(owner).filter(invoices::Column::OrderId.is_in(padded(order_ids.iter().copied()))).all(db);
+    let rows = statement(db, "SELECT", INVOICES, find).await?;
     Ok(rows.into_iter().filter_map(|row| Row::from(row).into_invoice()).collect())
 }
 
 /// Locks an invoice for a change that somebody asks for. An invoice of somebody else is not even waited for.
-pub(crate) async fn lock(
-    db: &impl ConnectionTrait,
-    id: Uuid,
-    owner: Option<&CustomerId>,
-) -> Result<Option<Row>, DbErr> {
-    Ok(visible(owner).filter(invoices::Column::Id.eq(id)).lock_exclusive().one(db).await?.map(Row::from))
+pub(crate) async fn lock(db: &impl Connection, id: Uuid, owner: Option<&CustomerId>) -> Result<Option<Row>, DbErr> {
+    let lock = visible(owner).filter(invoices::Column::Id.eq(id)).lock_exclusive().one(db);
+    Ok(statement(db, "SELECT", INVOICES, lock).await?.map(Row::from))
 }
 
 /// Locks the rows of these orders, in the order of their ids: two transactions with overlapping batches then wait
 /// for each other instead of deadlocking. (SQLite's single writer needs no row locks.)
 pub(crate) async fn lock_by_orders(
-    db: &impl ConnectionTrait,
+    db: &impl Connection,
     order_ids: impl IntoIterator<Item = Uuid>,
 ) -> Result<BTreeMap<Uuid, Row>, DbErr> {
-    let rows = invoices::Entity::find()
+    let lock = invoices::Entity::find()
         .filter(invoices::Column::OrderId.is_in(padded(order_ids)))
         .order_by_asc(invoices::Column::OrderId)
         .lock_exclusive()
-        .all(db)
-        .await?;
+        .all(db);
+    let rows = statement(db, "SELECT", INVOICES, lock).await?;
     Ok(rows.into_iter().map(|row| (row.order_id, row.into())).collect())
 }
 
 /// Locks tombstones whose content is due to be asked for, the longest due first. What another replica has in hand is
 /// left to it, so this waits for nobody and the order of locking does not matter. While something about one still waits
 /// in the outbox, there is nothing to ask.
-pub(crate) async fn lock_due(db: &impl ConnectionTrait, limit: u64) -> Result<Vec<Row>, DbErr> {
-    let rows = invoices::Entity::find()
+pub(crate) async fn lock_due(db: &impl Connection, limit: u64) -> Result<Vec<Row>, DbErr> {
+    let lock = invoices::Entity::find()
         .filter(Expr::col(invoices::Column::ReconcileAt).lte(outbox::server_time(db.get_database_backend())))
         .filter(outbox::says_nothing_of((invoices::Entity, invoices::Column::Id)))
         .order_by_asc(invoices::Column::ReconcileAt)
         .limit(limit)
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
-        .all(db)
-        .await?;
+        .all(db);
+    let rows = statement(db, "SELECT", INVOICES, lock).await?;
     Ok(rows.into_iter().map(Row::from).collect())
+}
+
+/// How many invoices wait for something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// For their payment.
+    pub issued: i64,
+    /// For their order.
+    pub tombstones: i64,
+    /// Since when the first of those is there.
+    pub oldest_tombstone: Option<DateTime<Utc>>,
+}
+
+/// The invoices that wait for something, up to a hundred thousand of each kind, from an index each.
+pub(crate) async fn waiting(db: &impl ConnectionTrait) -> Result<Waiting, DbErr> {
+    let sql = "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM invoices WHERE status = 'issued' LIMIT 100000) AS open) AS \
+               issued, COUNT(*) AS tombstones, MIN(updated_at) AS oldest FROM (SELECT updated_at FROM invoices WHERE \
+               reconcile_at IS NOT NULL AND amount IS NULL ORDER BY reconcile_at LIMIT 100000) AS missing";
+    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await?;
+    let row = row.ok_or_else(|| DbErr::RecordNotFound("a count without a row".to_owned()))?;
+    Ok(Waiting {
+        issued: row.try_get("", "issued")?,
+        tombstones: row.try_get("", "tombstones")?,
+        oldest_tombstone: row.try_get("", "oldest")?,
+    })
 }
 
 /// Inserts rows whose order has none yet, and answers those that were inserted. The unique order id decides: a row
 /// that is there already, or that another transaction commits meanwhile, stays as it is.
-pub(crate) async fn insert_missing(db: &impl ConnectionTrait, rows: &[Row]) -> Result<Vec<Row>, DbErr> {
+pub(crate) async fn insert_missing(db: &impl Connection, rows: &[Row]) -> Result<Vec<Row>, DbErr> {
     let once = OnConflict::column(invoices::Column::OrderId).do_nothing().to_owned();
     let mut inserted = Vec::with_capacity(rows.len());
     for portion in portions(rows) {
-        let portion = invoices::Entity::insert_many(portion.iter().map(invoices::ActiveModel::from))
+        let insert = invoices::Entity::insert_many(portion.iter().map(invoices::ActiveModel::from))
             .on_conflict(once.clone())
-            .exec_with_returning(db)
-            .await?;
+            .exec_with_returning(db);
+        let portion = statement(db, "INSERT", INVOICES, insert).await?;
         inserted.extend(portion.into_iter().map(Row::from));
     }
     Ok(inserted)
 }
 
 /// Writes changed rows. They are locked, so every one of them exists and the insert turns into an update.
-pub(crate) async fn save(db: &impl ConnectionTrait, changed: &[&Row]) -> Result<(), DbErr> {
+pub(crate) async fn save(db: &impl Connection, changed: &[&Row]) -> Result<(), DbErr> {
     use invoices::Column::*;
     let update = OnConflict::column(Id)
         .update_columns([CustomerId, Amount, Status, Version, UpdatedAt, PaidAt, ReconcileAt])
         .to_owned();
     for portion in portions(changed) {
-        invoices::Entity::insert_many(portion.iter().map(|row| invoices::ActiveModel::from(*row)))
+        let save = invoices::Entity::insert_many(portion.iter().map(|row| invoices::ActiveModel::from(*row)))
             .on_conflict(update.clone())
-            .exec_without_returning(db)
-            .await?;
+            .exec_without_returning(db);
+        statement(db, "INSERT", INVOICES, save).await?;
     }
     Ok(())
 }
 
 /// One invoice more than `limit`, so that the caller sees whether there is another page.
 pub(crate) async fn page(
-    db: &impl ConnectionTrait,
+    db: &impl Connection,
     owner: Option<&CustomerId>,
     filter: &Filter,
     sort: Sort,
@@ -320,11 +345,8 @@ pub(crate) async fn page(
             _ => row.gt(end),
         });
     }
-    let rows = query
-        .order_by(Column::CreatedAt, direction.clone())
-        .order_by(Column::Id, direction)
-        .limit(limit + 1)
-        .all(db)
-        .await?;
+    let page =
+        query.order_by(Column::CreatedAt, direction.clone()).order_by(Column::Id, direction).limit(limit + 1).all(db);
+    let rows = statement(db, "SELECT", INVOICES, page).await?;
     Ok(rows.into_iter().filter_map(|row| Row::from(row).into_invoice()).collect())
 }

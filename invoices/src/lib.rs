@@ -9,6 +9,7 @@ mod consumer;
 pub mod entity;
 pub mod graphql;
 pub mod invoice;
+mod metrics;
 pub mod openapi;
 pub mod rest;
 pub mod saga;
@@ -21,11 +22,13 @@ use axum::Router;
 use chassis::{
     docs,
     health::{self, CheckResult, Readiness},
+    metrics::Metrics,
     service::RunningService,
 };
 use contracts::topology::{self, Queue};
 use messaging::{BusStatus, EventBus, Handler};
 use outbox::{DatabaseUrl, Outbox, Reconciler, Relay};
+use secrecy::ExposeSecret;
 
 pub use config::Config;
 
@@ -55,12 +58,17 @@ pub fn consumers(invoices: InvoiceService) -> [(&'static Queue, Arc<dyn Handler>
 /// error: the service is unready until the first is there, and works without the second.
 pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<RunningService> {
     let database_url: DatabaseUrl =
-        config.database_url.context("DATABASE_URL is not set")?.parse().context("DATABASE_URL")?;
+        config.database_url.context("DATABASE_URL is not set")?.expose_secret().parse().context("DATABASE_URL")?;
     let authenticator = config.identity.authenticator()?;
+    let host = config.listen.host.clone();
     let listener = config.listen.bind()?;
+    let metrics_listener = config.metrics.bind(&host)?;
+    let metrics = Metrics::new(NAME);
+    let bus = bus.measured_by(&metrics);
     let db = outbox::connect(&database_url, NAME).await.with_context(|| format!("cannot open {database_url}"))?;
-    let outbox = Outbox::new(db.clone(), NAME);
-    let invoices = InvoiceService::new(outbox.clone(), config.amount_limit, config.reconcile_after);
+    let outbox = Outbox::measured(db.clone(), &metrics);
+    let invoices =
+        InvoiceService::new(outbox.clone(), config.amount_limit, config.reconcile_after).measured_by(&metrics);
 
     let readiness = Arc::new(readiness(&outbox, &bus));
     let subgraph = Router::new().route("/graphql", chassis::graphql::endpoint(graphql::schema(invoices.clone())));
@@ -71,12 +79,13 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
         .merge(docs::routes(&openapi::document()));
     let relay = Relay::start(&outbox, &bus);
     let asking = invoices.clone();
-    let reconciler = Reconciler::start(NAME, config.reconcile_after, Arc::clone(&bus), move || {
+    let reconciler = Reconciler::start(&metrics, config.reconcile_after, Arc::clone(&bus), move || {
         let invoices = asking.clone();
         async move { invoices.reconcile().await }
     });
     let [created, canceled] = consumers(invoices).map(|(queue, handler)| bus.subscribe(queue, handler));
-    Ok(RunningService::start(NAME, listener, routes, readiness)
+    Ok(RunningService::start(&metrics, listener, routes, readiness)
+        .with_metrics_on(metrics_listener)
         .on_stop(|| created.stop())
         .on_stop(|| canceled.stop())
         .on_stop(|| reconciler.stop())

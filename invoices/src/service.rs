@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chassis::{failpoint, identity::Identity};
+use chassis::{failpoint, identity::Identity, metrics::Metrics};
 use chrono::{DateTime, Utc};
 use contracts::{
-    Event, InvoiceIssued, InvoicePaid, InvoiceRefunded, InvoiceRejected, InvoiceVoided, OrderCanceled, OrderCreated,
-    TraceContext,
+    Event, EventType, InvoiceIssued, InvoicePaid, InvoiceRefunded, InvoiceRejected, InvoiceVoided, OrderCanceled,
+    OrderCreated, TraceContext,
 };
-use messaging::{Decoded, Rejection};
+use messaging::{Decoded, Rejection, Verdict};
 use outbox::{DbFailure, Outbox, Patience, Said, UnitOfWork, reconciler};
 use sea_orm::DbErr;
 use tracing::{error, info};
@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     entity::{self, Content, Filter, Key, Row, Sort},
     invoice::{AmountLimit, Invoice, InvoiceStatus},
+    metrics::{InvoiceMetrics, Transition},
     saga::{self, Input, State},
 };
 
@@ -28,6 +29,7 @@ pub struct InvoiceService {
     outbox: Outbox,
     limit: AmountLimit,
     patience: Patience,
+    metrics: InvoiceMetrics,
 }
 
 /// Why a use case did not happen.
@@ -79,7 +81,13 @@ impl InvoiceService {
     /// The use cases over a database and its outbox. An order that was canceled and never arrived is asked for once
     /// `patience` is over.
     pub fn new(outbox: Outbox, limit: AmountLimit, patience: Patience) -> Self {
-        Self { outbox, limit, patience }
+        Self { outbox, limit, patience, metrics: InvoiceMetrics::register(&Metrics::new("nobody")) }
+    }
+
+    /// The same, with what happens counted in `metrics`.
+    pub fn measured_by(self, metrics: &Metrics) -> Self {
+        InvoiceMetrics::look_at(self.outbox.db(), metrics);
+        Self { metrics: InvoiceMetrics::register(metrics), ..self }
     }
 
     /// Whether the database answers.
@@ -88,8 +96,8 @@ impl InvoiceService {
     }
 
     /// Issues the invoices of a batch of orders, in one transaction. A duplicate changes no row, so it emits no
-    /// event. Answers the rejections, by their place in the batch.
-    pub(crate) async fn issue(&self, orders: &[Decoded<'_, OrderCreated>]) -> Result<Vec<(usize, Rejection)>, DbErr> {
+    /// event. Answers what is not simply done, by its place in the batch.
+    pub(crate) async fn issue(&self, orders: &[Decoded<'_, OrderCreated>]) -> Result<Vec<(usize, Verdict)>, DbErr> {
         // One statement may touch a row once only, and in the order of the ids, so that two replicas with
         // overlapping batches wait for each other instead of deadlocking.
         let mut first: BTreeMap<Uuid, &Decoded<'_, OrderCreated>> = BTreeMap::new();
@@ -102,7 +110,9 @@ impl InvoiceService {
         let asked = asked(orders);
         let mut work = self.outbox.begin().await?;
         let mut rows: BTreeMap<Uuid, Row> = BTreeMap::new();
+        let mut moved = Moved::default();
         for row in entity::insert_missing(work.db(), &new).await? {
+            moved.note(row.order_id, State::Absent, row.state());
             publish(&mut work, &row, first.get(&row.order_id).map(|order| order.trace_context()), Say::Now)?;
             rows.insert(row.order_id, row);
         }
@@ -120,8 +130,10 @@ impl InvoiceService {
                     row.content = Some(content_of(&order.event));
                     row.reconcile_at = None;
                     filled.push(*order_id);
+                    moved.note(*order_id, State::Tombstone, row.state());
                 }
                 if asked.contains(order_id) {
+                    moved.answered += 1;
                     publish(&mut work, row, Some(order.trace_context()), Say::Again { asks: false })?;
                 }
             }
@@ -131,15 +143,22 @@ impl InvoiceService {
         }
         failpoint!("issue.mid-transaction");
         work.commit().await?;
-        Ok(orders
-            .iter()
-            .filter_map(|order| Some((order.index, contradiction(order, rows.get(&order.event.id)?)?)))
-            .collect())
+        self.count(&moved);
+        let verdict = |order: &Decoded<'_, OrderCreated>| {
+            if let Some(rejection) = contradiction(order, rows.get(&order.event.id)?) {
+                return Some(Verdict::Reject(rejection));
+            }
+            // The first of several in one batch is the one that was new.
+            let is_new = moved.orders.remove(&order.event.id);
+            (!is_new).then(|| self.known(EventType::OrderCreated))
+        };
+        Ok(with_places(orders, verdict))
     }
 
     /// Voids or refunds the invoices of a batch of canceled orders, in one transaction. An order that has not
-    /// arrived gets a tombstone, in the same table: so the unique order id arbitrates between the two.
-    pub(crate) async fn cancel(&self, orders: &[Decoded<'_, OrderCanceled>]) -> Result<(), DbErr> {
+    /// arrived gets a tombstone, in the same table: so the unique order id arbitrates between the two. Answers as
+    /// [`InvoiceService::issue`].
+    pub(crate) async fn cancel(&self, orders: &[Decoded<'_, OrderCanceled>]) -> Result<Vec<(usize, Verdict)>, DbErr> {
         let mut first: BTreeMap<Uuid, &Decoded<'_, OrderCanceled>> = BTreeMap::new();
         for order in orders {
             first.entry(order.event.id).or_insert(order);
@@ -152,24 +171,51 @@ impl InvoiceService {
 
         let asked = asked(orders);
         let mut work = self.outbox.begin().await?;
+        let mut moved = Moved::default();
         let inserted = entity::insert_missing(work.db(), &tombstones).await?;
         for row in &inserted {
+            moved.note(row.order_id, State::Absent, State::Tombstone);
             publish(&mut work, row, first.remove(&row.order_id).map(|order| order.trace_context()), Say::Now)?;
         }
         let mut changed = Vec::new();
+        // A rejected invoice has nothing to void: the first cancellation changes as little as the second, and nobody can
+        // tell them apart.
+        let mut rejected = BTreeSet::new();
         for mut row in entity::lock_by_orders(work.db(), first.keys().copied()).await?.into_values() {
             let (after, emitted) = saga::step(row.state(), Input::OrderCanceled);
             let cause = first.get(&row.order_id).map(|order| order.trace_context());
+            if row.state() == State::Present(InvoiceStatus::Rejected) {
+                rejected.insert(row.order_id);
+            }
             if let (State::Present(status), Some(_)) = (after, emitted) {
+                moved.note(row.order_id, row.state(), after);
                 row.change(status, work.now());
                 publish(&mut work, &row, cause, Say::Now)?;
                 changed.push(row);
             } else if asked.contains(&row.order_id) {
+                moved.answered += 1;
                 publish(&mut work, &row, cause, Say::Again { asks: false })?;
             }
         }
         entity::save(work.db(), &changed.iter().collect::<Vec<_>>()).await?;
-        work.commit().await
+        work.commit().await?;
+        self.count(&moved);
+        let verdict = |order: &Decoded<'_, OrderCanceled>| {
+            let is_new = moved.orders.remove(&order.event.id) || rejected.contains(&order.event.id);
+            (!is_new).then(|| self.known(EventType::OrderCanceled))
+        };
+        Ok(with_places(orders, verdict))
+    }
+
+    fn known(&self, event_type: EventType) -> Verdict {
+        self.metrics.known(event_type);
+        Verdict::Duplicate
+    }
+
+    /// Counts what is committed.
+    fn count(&self, moved: &Moved) {
+        moved.transitions.iter().for_each(|transition| self.metrics.moved(*transition));
+        self.metrics.answered(moved.answered);
     }
 
     /// Asks the orders service again for the content of tombstones that should have it: a batch in one transaction. What
@@ -184,7 +230,7 @@ impl InvoiceService {
         if due.is_empty() {
             return Ok(reconciler::Pass::default());
         }
-        let mut pass = reconciler::Pass::default();
+        let mut pass = reconciler::Pass { looked_at: due.len() as u64, ..Default::default() };
         for row in &mut due {
             // An older build fills a tombstone and leaves the time to ask where it was.
             if row.state() != State::Tombstone {
@@ -213,11 +259,13 @@ impl InvoiceService {
         let mut row = entity::lock(work.db(), id, caller.scope()).await?.ok_or(InvoiceError::NotFound)?;
         let (after, emitted) = saga::step(row.state(), Input::Pay);
         if let (State::Present(status), Some(_)) = (after, emitted) {
+            let transition = Transition { from: row.state(), to: after };
             row.change(status, work.now());
             row.paid_at = Some(row.updated_at);
             publish(&mut work, &row, None, Say::Now)?;
             entity::save(work.db(), &[&row]).await?;
             work.commit().await?;
+            self.metrics.moved(transition);
             info!(invoice.id = %id, order.id = %row.order_id, "paid invoice {id}");
         }
         let invoice = row.into_invoice().ok_or(InvoiceError::NotFound)?;
@@ -280,6 +328,31 @@ impl InvoiceService {
             State::Absent | State::Tombstone => None,
         }
     }
+}
+
+/// What a batch changes.
+#[derive(Default)]
+struct Moved {
+    transitions: Vec<Transition>,
+    /// Of which orders.
+    orders: BTreeSet<Uuid>,
+    /// How many questions it answers.
+    answered: usize,
+}
+
+impl Moved {
+    fn note(&mut self, order_id: Uuid, from: State, to: State) {
+        self.transitions.push(Transition { from, to });
+        self.orders.insert(order_id);
+    }
+}
+
+/// The verdicts of those orders that have one, by their place in the batch.
+fn with_places<E>(
+    orders: &[Decoded<'_, E>],
+    mut verdict: impl FnMut(&Decoded<'_, E>) -> Option<Verdict>,
+) -> Vec<(usize, Verdict)> {
+    orders.iter().filter_map(|order| Some((order.index, verdict(order)?))).collect()
 }
 
 impl Row {

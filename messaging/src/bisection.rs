@@ -8,11 +8,12 @@
 use std::sync::Arc;
 
 use contracts::topology::Queue;
+use tracing::Span;
 
 use crate::{
     Delivery, Handler, Rejection, Verdict,
     handling::{self, Failure, Unsettled},
-    trace::BatchSpans,
+    trace::{Arrival, BatchSpans},
 };
 
 /// A delivery on its way to its handler.
@@ -22,6 +23,17 @@ pub(crate) struct Incoming {
     pub(crate) delivery: Delivery,
     /// The [`destination`](crate::trace::destination) for its span.
     pub(crate) destination: String,
+    /// How it came.
+    pub(crate) arrival: Arrival,
+}
+
+/// A batch of which each delivery has its verdict.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// One for each delivery, in order.
+    pub(crate) verdicts: Vec<Verdict>,
+    /// The spans of the transactions that it took, for what is done about the verdicts.
+    pub(crate) spans: Vec<Span>,
 }
 
 /// What is handled in one transaction: places in the batch.
@@ -40,19 +52,20 @@ pub(crate) async fn settle(
     queue: &'static Queue,
     handler: &Arc<dyn Handler>,
     batch: &[Incoming],
-) -> Result<Vec<Verdict>, Unsettled> {
+) -> Result<Settled, Unsettled> {
+    let mut transactions = Vec::new();
     let mut verdicts = vec![Verdict::Done; batch.len()];
     let mut parts = vec![Part { places: (0..batch.len()).collect(), panicked: false }];
     while let Some(mut part) = parts.pop() {
-        let (deliveries, destinations): (Vec<_>, Vec<_>) =
-            part.places.iter().map(|place| &batch[*place]).map(|i| (i.delivery.clone(), i.destination.clone())).unzip();
-        let spans = BatchSpans::open(system, queue, &deliveries, &destinations);
+        let deliveries: Vec<Incoming> = part.places.iter().map(|place| batch[*place].clone()).collect();
+        let spans = BatchSpans::open(system, queue, &deliveries);
         let failure = match handling::handle(handler, &spans.within(&deliveries), spans.handler()).await {
             Ok(answers) => {
                 for (index, (place, verdict)) in part.places.iter().zip(answers).enumerate() {
                     spans.record_verdict(index, &deliveries[index], &verdict);
                     verdicts[*place] = verdict;
                 }
+                transactions.push(spans.handler().clone());
                 continue;
             }
             Err(failure) => failure,
@@ -75,13 +88,14 @@ pub(crate) async fn settle(
             let verdict = Verdict::Reject(rejection);
             spans.record_verdict(0, &deliveries[0], &verdict);
             verdicts[only] = verdict;
+            transactions.push(spans.handler().clone());
         } else {
             let second = part.places.split_off(part.places.len() / 2);
             parts.push(Part { places: second, panicked: part.panicked });
             parts.push(part);
         }
     }
-    Ok(verdicts)
+    Ok(Settled { verdicts, spans: transactions })
 }
 
 #[cfg(test)]
@@ -151,7 +165,11 @@ mod tests {
             asks: false,
             body: Bytes::new(),
         };
-        Incoming { delivery: Delivery { event, redelivered: false }, destination: String::new() }
+        Incoming {
+            delivery: Delivery { event, redelivered: false },
+            destination: String::new(),
+            arrival: Arrival::FIRST,
+        }
     }
 
     /// The reason each delivery was rejected for, `""` for none, and the sizes of the batches.
@@ -163,7 +181,7 @@ mod tests {
             Verdict::Reject(Rejection { reason, .. }) => reason,
             _ => "",
         };
-        let verdicts = settle("test", &ORDERS, &handler, &batch).await;
+        let verdicts = settle("test", &ORDERS, &handler, &batch).await.map(|settled| settled.verdicts);
         let sizes = scripted.sizes.lock().unwrap().clone();
         (verdicts.map(|verdicts| verdicts.into_iter().map(reason).collect()), sizes)
     }

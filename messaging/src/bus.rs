@@ -3,12 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use chassis::metrics::Metrics;
 use contracts::{EventEnvelope, EventType, topology::Queue};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A way for events to travel between services. Cheap to share; one instance serves a process.
 #[async_trait]
 pub trait EventBus: Send + Sync + 'static {
+    /// The same bus, as the service of `metrics` uses it: what it sends and consumes is counted there.
+    fn measured_by(&self, metrics: &Metrics) -> Arc<dyn EventBus>;
+
     /// A publisher of its own: not shared, since a confirm channel may have only one owner.
     fn publisher(&self) -> Box<dyn Publisher>;
 
@@ -120,8 +124,10 @@ pub trait Listener: Send + Sync + 'static {
 /// What to do with a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Processed, or a duplicate that changed nothing.
+    /// Processed.
     Done,
+    /// It changed nothing, for what it tells was known. As good as [`Verdict::Done`], and counted apart.
+    Duplicate,
     /// It cannot be processed now, and may be later, for it lacks something that others have yet to bring: again
     /// after a pause, a longer one each time, and to the dead letters when that has happened often enough. In process
     /// it stays in the outbox, which tries it again for ever.

@@ -12,9 +12,11 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use async_trait::async_trait;
+use chassis::metrics::Metrics;
 use contracts::{
     EventEnvelope,
     topology::{EXCHANGE, QUEUES, Queue},
@@ -28,7 +30,8 @@ use crate::{
     bisection::{self, Incoming},
     bus::carries,
     handling::Unsettled,
-    trace::{self, destination},
+    metrics::{Consumption, Measuring, MessagingMetrics, QueueMetrics, SendError},
+    trace::{self, Arrival, destination},
 };
 
 /// The value of `messaging.system` on its spans.
@@ -38,25 +41,38 @@ const SYSTEM: &str = "in_process";
 const BATCH: usize = 500;
 
 /// Events between services that share a process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct InProcessBus {
     subscribers: Arc<Subscribers>,
     listeners: Arc<Listeners>,
+    measuring: Measuring,
 }
 
 impl InProcessBus {
     /// A bus without subscribers.
     pub fn new() -> Self {
-        Self::default()
+        Self { subscribers: Arc::default(), listeners: Arc::default(), measuring: Measuring::unread() }
+    }
+}
+
+impl Default for InProcessBus {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 #[async_trait]
 impl EventBus for InProcessBus {
+    fn measured_by(&self, metrics: &Metrics) -> Arc<dyn EventBus> {
+        let (subscribers, listeners) = (Arc::clone(&self.subscribers), Arc::clone(&self.listeners));
+        Arc::new(Self { subscribers, listeners, measuring: Measuring::of(metrics) })
+    }
+
     fn publisher(&self) -> Box<dyn Publisher> {
         Box::new(InProcessPublisher {
             subscribers: Arc::clone(&self.subscribers),
             listeners: Arc::clone(&self.listeners),
+            metrics: self.measuring.messaging().clone(),
         })
     }
 
@@ -64,7 +80,7 @@ impl EventBus for InProcessBus {
         let (jobs, inbox) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        tasks.spawn(subscriber(queue, handler, inbox, stop.clone()));
+        tasks.spawn(subscriber(queue, handler, self.measuring.messaging().of(queue), inbox, stop.clone()));
         self.subscribers.add(queue, jobs);
         Subscription { stop, tasks }
     }
@@ -162,9 +178,11 @@ impl fmt::Debug for Listeners {
 async fn subscriber(
     queue: &'static Queue,
     handler: Arc<dyn Handler>,
+    metrics: QueueMetrics,
     mut inbox: mpsc::Receiver<Job>,
     stop: CancellationToken,
 ) {
+    let handler = metrics.around(handler);
     loop {
         let job = tokio::select! {
             biased;
@@ -177,9 +195,18 @@ async fn subscriber(
             .map(|delivery| Incoming {
                 delivery: delivery.clone(),
                 destination: destination(EXCHANGE, delivery.event.event_type.as_str(), queue.name),
+                arrival: Arrival::FIRST,
             })
             .collect();
-        let settled = bisection::settle(SYSTEM, queue, &handler, &batch).await;
+        let settled = bisection::settle(SYSTEM, queue, &handler, &batch).await.map(|settled| settled.verdicts);
+        for verdict in settled.iter().flatten() {
+            metrics.consumed(match verdict {
+                Verdict::Done => Consumption::Ack,
+                Verdict::Duplicate => Consumption::Duplicate,
+                Verdict::Later(_) => Consumption::Retry,
+                Verdict::Reject(_) => Consumption::DeadLetter,
+            });
+        }
         // A publisher that has gone away publishes again, and the handler knows a duplicate when it sees one.
         let _ = answer.send(settled);
     }
@@ -190,6 +217,7 @@ async fn subscriber(
 struct InProcessPublisher {
     subscribers: Arc<Subscribers>,
     listeners: Arc<Listeners>,
+    metrics: MessagingMetrics,
 }
 
 #[async_trait]
@@ -200,11 +228,13 @@ impl Publisher for InProcessPublisher {
     async fn publish(&mut self, window: &[EventEnvelope]) -> Result<Vec<Outcome>, PublishError> {
         let spans: Vec<_> = window.iter().map(|event| trace::publish_span(SYSTEM, event)).collect();
         self.listeners.tell(window);
+        let began = Instant::now();
         let queues = join_all(QUEUES.map(|queue| self.to_queue(queue, window))).await;
         let mut outcomes = vec![Outcome::Accepted; window.len()];
         for settled in queues {
             let verdicts = settled.inspect_err(|error| {
-                spans.iter().for_each(|span| trace::record_error(span, error));
+                spans.iter().for_each(|span| trace::record_unknown_outcome(span, error));
+                self.metrics.failed(window, error);
             })?;
             for (position, verdict) in verdicts {
                 refuse(&mut outcomes[position], verdict);
@@ -213,6 +243,8 @@ impl Publisher for InProcessPublisher {
         for ((span, event), outcome) in spans.iter().zip(window).zip(&outcomes) {
             trace::record_outcome(span, event, outcome);
         }
+        let refused = |outcome: &Outcome| (*outcome != Outcome::Accepted).then_some(SendError::Refused);
+        self.metrics.sent(window, &outcomes.iter().map(refused).collect::<Vec<_>>(), began);
         Ok(outcomes)
     }
 }
@@ -221,7 +253,7 @@ impl Publisher for InProcessPublisher {
 /// reason, parked if it can never be processed. Of several verdicts that counts for most.
 fn refuse(outcome: &mut Outcome, verdict: Verdict) {
     let (rejection, permanent) = match verdict {
-        Verdict::Done => return,
+        Verdict::Done | Verdict::Duplicate => return,
         Verdict::Later(rejection) => (rejection, false),
         Verdict::Reject(rejection) => (rejection, true),
     };

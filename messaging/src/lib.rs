@@ -11,6 +11,7 @@ mod bisection;
 mod bus;
 mod handling;
 pub mod in_process;
+mod metrics;
 pub mod rabbitmq;
 mod trace;
 mod wire;

@@ -1,16 +1,40 @@
 //! The spans of messaging, in one place: names and attributes follow OpenTelemetry's messaging conventions.
 //!
 //! An event carries the context it was created in, from the outbox row through the broker to its consumer, unchanged.
-//! Publishing and processing hang their spans under that context, so that the trace of a request goes on even when
-//! days and a restart lie in between.
+//! Publishing and processing hang their spans under that context and link to it, so that the trace of a request goes on
+//! although a crash or a restart lies in between, and each further delivery is one more `process` beside the first. What
+//! is told long after it happened ([`CONTINUED`]), or was sent back by hand, begins a trace of its own that links to the
+//! old one: a trace that goes on for days is none.
+//!
+//! No text of an error is in a span: it may repeat what is in the message. The log has it, with the same ids.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
-use chassis::propagation::{add_link, set_parent, trace_context_of};
+use chassis::propagation::{add_link, add_link_to, set_parent, set_root, trace_context_of};
+use chrono::TimeDelta;
 use contracts::{EventEnvelope, topology::EXCHANGE, topology::Queue};
-use tracing::{Span, debug, info_span, warn};
+use tracing::{Span, debug, field::Empty, info, info_span, warn};
 
-use crate::{Delivery, Outcome, Rejection, Verdict};
+use crate::{Delivery, Outcome, PublishError, Rejection, Verdict, bisection::Incoming, handling::Failure};
+
+/// How long after an event its trace is continued.
+const CONTINUED: TimeDelta = TimeDelta::minutes(15);
+
+/// What a bus knows of how a message came to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// The number of this delivery of the message: 1 for the first, as far as the bus counts.
+    pub(crate) delivery: i64,
+    /// Its number on the channel.
+    pub(crate) tag: Option<i64>,
+    /// An operator has sent it back from the dead letters.
+    pub(crate) redriven: bool,
+}
+
+impl Arrival {
+    /// The first delivery of a message.
+    pub(crate) const FIRST: Self = Self { delivery: 1, tag: None, redriven: false };
+}
 
 /// The span of one event's way to the bus.
 pub(crate) fn publish_span(system: &'static str, event: &EventEnvelope) -> Span {
@@ -20,17 +44,29 @@ pub(crate) fn publish_span(system: &'static str, event: &EventEnvelope) -> Span 
         "publish",
         otel.name = format!("publish {destination}"),
         otel.kind = "client",
-        otel.status_code = tracing::field::Empty,
-        otel.status_description = tracing::field::Empty,
+        otel.status_code = Empty,
+        error.r#type = Empty,
         messaging.system = system,
         messaging.operation.name = "publish",
-        messaging.operation.type = "send",
+        messaging.operation.r#type = "send",
         messaging.destination.name = destination,
+        messaging.rabbitmq.destination.routing_key = event.event_type.as_str(),
         messaging.message.id = %event.id,
         messaging.message.conversation_id = %event.order_id,
     );
-    set_parent(&span, &event.trace_context);
+    follow(&span, event, false, &event.source);
     span
+}
+
+/// Puts `span` into the trace of the event, or into a new one where that one is over, and links it to where the event
+/// was created.
+fn follow(span: &Span, event: &EventEnvelope, apart: bool, service: &str) {
+    if apart || contracts::now() - event.occurred_at > CONTINUED {
+        set_root(span, service);
+    } else {
+        set_parent(span, &event.trace_context, service);
+    }
+    add_link(span, &event.trace_context);
 }
 
 /// Writes into its span, and into the log, what became of a published event.
@@ -39,41 +75,55 @@ pub(crate) fn record_outcome(span: &Span, event: &EventEnvelope, outcome: &Outco
     match outcome {
         Outcome::Accepted => debug!(parent: span, message.id = %id, "published {event_type} {id}"),
         Outcome::Refused { reason, .. } => {
-            record_error(span, reason);
+            record_error(span, "refused");
             debug!(parent: span, message.id = %id, "the bus refused {event_type} {id}: {reason}");
         }
     }
 }
 
 /// Writes into its span that the outcome is not known.
-pub(crate) fn record_error(span: &Span, error: &dyn std::fmt::Display) {
+pub(crate) fn record_unknown_outcome(span: &Span, error: &PublishError) {
+    record_error(
+        span,
+        match error {
+            PublishError::Unavailable(_) => "unavailable",
+            PublishError::Timeout(_) => "timeout",
+        },
+    );
+}
+
+fn record_error(span: &Span, kind: &str) {
     span.record("otel.status_code", "ERROR");
-    span.record("otel.status_description", tracing::field::display(error));
+    span.record("error.type", kind);
 }
 
 /// The spans of a batch: one for each delivery, and the one that the handler runs in.
 #[derive(Debug)]
 pub(crate) struct BatchSpans {
+    queue: &'static Queue,
     deliveries: Vec<Span>,
     handler: Span,
+    began: Instant,
 }
 
 impl BatchSpans {
-    /// Opens them. `destinations` has the [`destination`] of each delivery.
+    /// Opens them.
     ///
     /// One delivery alone is handled inside its own span. Several share one transaction, which belongs to none of
-    /// their traces: it gets a span of its own that links to all of them.
-    pub(crate) fn open(system: &'static str, queue: &Queue, batch: &[Delivery], destinations: &[String]) -> Self {
-        let deliveries: Vec<Span> = batch
-            .iter()
-            .zip(destinations)
-            .map(|(delivery, destination)| delivery_span(system, delivery, destination))
-            .collect();
+    /// their traces: it gets a span of its own that links to where each of them was created, and the spans of the
+    /// deliveries link to it, so that it is found from any of their traces.
+    pub(crate) fn open(system: &'static str, queue: &'static Queue, batch: &[Incoming]) -> Self {
+        let began = Instant::now();
+        let deliveries: Vec<Span> = batch.iter().map(|incoming| delivery_span(system, queue, incoming)).collect();
         let handler = match deliveries.as_slice() {
             [only] => only.clone(),
-            _ => batch_span(system, queue, batch),
+            several => {
+                let handler = batch_span(system, queue, batch);
+                several.iter().for_each(|delivery| add_link_to(delivery, &handler));
+                handler
+            }
         };
-        Self { deliveries, handler }
+        Self { queue, deliveries, handler, began }
     }
 
     /// Where the handler runs.
@@ -83,78 +133,143 @@ impl BatchSpans {
 
     /// The batch as the handler gets it: what a delivery causes hangs under the span of that delivery, and so in its
     /// trace, also where one transaction serves many. Without tracing the stored context goes on as it is.
-    pub(crate) fn within(&self, batch: &[Delivery]) -> Arc<[Delivery]> {
-        let mut batch = batch.to_vec();
-        for (delivery, span) in batch.iter_mut().zip(&self.deliveries) {
+    pub(crate) fn within(&self, batch: &[Incoming]) -> Arc<[Delivery]> {
+        let within = |(incoming, span): (&Incoming, &Span)| {
+            let mut delivery = incoming.delivery.clone();
             let context = trace_context_of(span);
             if context.traceparent.is_some() {
                 delivery.event.trace_context = context;
             }
-        }
-        batch.into()
+            delivery
+        };
+        batch.iter().zip(&self.deliveries).map(within).collect()
     }
 
-    /// Writes into the handler's span why the batch was not settled.
-    pub(crate) fn record_failure(&self, error: &dyn std::fmt::Display) {
-        record_error(&self.handler, error);
+    /// Writes into the spans why nothing of the batch was committed.
+    pub(crate) fn record_failure(&self, failure: &Failure) {
+        let kind = match failure {
+            Failure::Unsettled(_) => "unavailable",
+            Failure::Fault(_) => "fault",
+            Failure::Panic(_) => "panic",
+        };
+        self.deliveries.iter().chain([&self.handler]).for_each(|span| record_error(span, kind));
     }
 
     /// Writes into its span, and into the log, what became of the delivery at `index`.
-    pub(crate) fn record_verdict(&self, index: usize, delivery: &Delivery, verdict: &Verdict) {
+    pub(crate) fn record_verdict(&self, index: usize, incoming: &Incoming, verdict: &Verdict) {
         let Some(span) = self.deliveries.get(index) else { return };
-        let (id, event_type) = (delivery.event.id, delivery.event.event_type);
+        let event = &incoming.delivery.event;
+        let (id, event_type, queue) = (event.id, event.event_type, self.queue.name);
+        let delivery = incoming.arrival.delivery;
+        let duration_ms = self.began.elapsed().as_micros() as f64 / 1e3;
         match verdict {
-            Verdict::Done => debug!(parent: span, message.id = %id, "processed {event_type} {id}"),
+            Verdict::Done => info!(
+                target: "outcome",
+                parent: span,
+                { queue, message.id = %id, order.id = %event.order_id, delivery, duration_ms, outcome = "ack" },
+                "processed {event_type} {id}"
+            ),
+            Verdict::Duplicate => info!(
+                target: "outcome",
+                parent: span,
+                { queue, message.id = %id, order.id = %event.order_id, delivery, duration_ms, outcome = "duplicate" },
+                "knew {event_type} {id}"
+            ),
             Verdict::Later(Rejection { reason, error }) => {
-                record_error(span, error);
-                warn!(parent: span, message.id = %id, reason, "put {event_type} {id} off: {error}");
+                record_error(span, reason);
+                warn!(
+                    target: "outcome",
+                    parent: span,
+                    {
+                        queue, message.id = %id, order.id = %event.order_id, delivery, duration_ms,
+                        outcome = "retry", reason
+                    },
+                    "put {event_type} {id} off: {error}"
+                );
             }
             Verdict::Reject(Rejection { reason, error }) => {
-                record_error(span, error);
-                warn!(parent: span, message.id = %id, reason, "rejected {event_type} {id}: {error}");
+                record_error(span, reason);
+                warn!(
+                    target: "outcome",
+                    parent: span,
+                    {
+                        queue, message.id = %id, order.id = %event.order_id, delivery, duration_ms,
+                        outcome = "dead_letter", reason
+                    },
+                    "rejected {event_type} {id}: {error}"
+                );
             }
         }
     }
 }
 
-fn delivery_span(system: &'static str, delivery: &Delivery, destination: &str) -> Span {
+fn delivery_span(system: &'static str, queue: &Queue, incoming: &Incoming) -> Span {
+    let Incoming { delivery: Delivery { event, .. }, destination, arrival } = incoming;
     let span = info_span!(
         parent: None,
         "process",
         otel.name = format!("process {destination}"),
         otel.kind = "consumer",
-        otel.status_code = tracing::field::Empty,
-        otel.status_description = tracing::field::Empty,
+        otel.status_code = Empty,
+        error.r#type = Empty,
         messaging.system = system,
         messaging.operation.name = "process",
-        messaging.operation.type = "process",
+        messaging.operation.r#type = "process",
         messaging.destination.name = destination,
-        messaging.message.id = %delivery.event.id,
-        messaging.message.conversation_id = %delivery.event.order_id,
+        messaging.rabbitmq.destination.routing_key = event.event_type.as_str(),
+        messaging.rabbitmq.message.delivery_tag = arrival.tag,
+        messaging.rabbitmq.message.delivery_count = arrival.delivery,
+        messaging.message.id = %event.id,
+        messaging.message.conversation_id = %event.order_id,
     );
-    set_parent(&span, &delivery.event.trace_context);
-    add_link(&span, &delivery.event.trace_context);
+    follow(&span, event, arrival.redriven, queue.consumer);
     span
 }
 
-fn batch_span(system: &'static str, queue: &Queue, batch: &[Delivery]) -> Span {
+fn batch_span(system: &'static str, queue: &Queue, batch: &[Incoming]) -> Span {
     let span = info_span!(
         parent: None,
         "process",
         otel.name = format!("process {}", queue.name),
         otel.kind = "consumer",
-        otel.status_code = tracing::field::Empty,
-        otel.status_description = tracing::field::Empty,
+        otel.status_code = Empty,
+        error.r#type = Empty,
         messaging.system = system,
         messaging.operation.name = "process",
-        messaging.operation.type = "process",
+        messaging.operation.r#type = "process",
         messaging.destination.name = queue.name,
-        messaging.batch.message_count = batch.len(),
+        // A number of 64 bits without a sign would become a text.
+        messaging.batch.message_count = batch.len() as i64,
     );
-    for delivery in batch {
-        add_link(&span, &delivery.event.trace_context);
+    set_root(&span, queue.consumer);
+    for incoming in batch {
+        add_link(&span, &incoming.delivery.event.trace_context);
     }
     span
+}
+
+/// The span of acknowledging `count` messages of `queue`, of which the first was handled in `handled`; none where nothing
+/// was.
+pub(crate) fn ack_span(system: &'static str, queue: &Queue, handled: Option<&Span>, count: usize) -> Span {
+    let Some(handled) = handled else { return Span::none() };
+    info_span!(
+        parent: handled,
+        "ack",
+        otel.name = format!("ack {}", queue.name),
+        otel.kind = "client",
+        otel.status_code = Empty,
+        error.r#type = Empty,
+        messaging.system = system,
+        messaging.operation.name = "ack",
+        messaging.operation.r#type = "settle",
+        messaging.destination.name = queue.name,
+        messaging.batch.message_count = (count > 1).then_some(count as i64),
+    )
+}
+
+/// Writes into its span that messages could not be acknowledged.
+pub(crate) fn record_unacknowledged(span: &Span) {
+    record_error(span, "connection");
 }
 
 /// `exchange:routing key:queue`, without the parts that are empty or say the same again. Short and of few values:
@@ -177,6 +292,7 @@ mod tests {
     use opentelemetry::trace::{SpanKind, TracerProvider};
     use opentelemetry_sdk::{
         error::OTelSdkResult,
+        propagation::TraceContextPropagator,
         trace::{SdkTracerProvider, SpanData, SpanExporter},
     };
     use tracing_subscriber::layer::SubscriberExt;
@@ -197,6 +313,7 @@ mod tests {
 
     /// The spans that `work` makes.
     fn spans_of(work: impl FnOnce()) -> Vec<SpanData> {
+        opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
         let captured = Captured::default();
         let provider = SdkTracerProvider::builder().with_simple_exporter(captured.clone()).build();
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
@@ -225,10 +342,14 @@ mod tests {
         }
     }
 
+    fn incoming(event: EventEnvelope) -> Incoming {
+        let destination = "tandem.events:order.created:orders".to_owned();
+        Incoming { delivery: Delivery { event, redelivered: false }, destination, arrival: Arrival::FIRST }
+    }
+
     fn batch_of(traces: &str) -> BatchSpans {
-        let batch: Vec<_> = traces.chars().map(|trace| Delivery { event: event(trace), redelivered: false }).collect();
-        let destinations = vec!["tandem.events:order.created:orders".to_owned(); batch.len()];
-        BatchSpans::open("rabbitmq", &ORDERS, &batch, &destinations)
+        let batch: Vec<_> = traces.chars().map(|trace| incoming(event(trace))).collect();
+        BatchSpans::open("rabbitmq", &ORDERS, &batch)
     }
 
     fn trace_id(span: &SpanData) -> String {
@@ -245,6 +366,31 @@ mod tests {
         let [span] = spans.as_slice() else { panic!("{spans:?}") };
         assert_eq!((span.name.as_ref(), &span.span_kind), ("publish tandem.events:order.created", &SpanKind::Client));
         assert_eq!((trace_id(span), span.parent_span_id.to_string()), ("a".repeat(32), "00f067aa0ba902b7".into()));
+        assert_eq!(linked_trace_ids(span), ["a".repeat(32)]);
+    }
+
+    /// An outage of hours, and a message that somebody sent back after days.
+    #[test]
+    fn what_is_told_late_or_sent_back_begins_a_trace_that_links_to_the_old_one() {
+        let aged =
+            |minutes| EventEnvelope { occurred_at: contracts::now() - TimeDelta::minutes(minutes), ..event('a') };
+        let redriven = Arrival { redriven: true, ..Arrival::FIRST };
+        for (event, arrival, continues) in
+            [(aged(14), Arrival::FIRST, true), (aged(16), Arrival::FIRST, false), (aged(0), redriven, false)]
+        {
+            let spans = spans_of(|| {
+                let batch = [Incoming { arrival, ..incoming(event.clone()) }];
+                drop(BatchSpans::open("rabbitmq", &ORDERS, &batch));
+                drop(publish_span("rabbitmq", &event));
+            });
+            let [process, publish] = spans.as_slice() else { panic!("{spans:?}") };
+            assert_eq!(trace_id(process) == "a".repeat(32), continues, "{arrival:?}");
+            // The relay does not know who sent what back, and never publishes it again.
+            assert_eq!(trace_id(publish) == "a".repeat(32), continues || arrival.redriven);
+            for span in &spans {
+                assert_eq!(linked_trace_ids(span), ["a".repeat(32)]);
+            }
+        }
     }
 
     #[test]
@@ -268,15 +414,17 @@ mod tests {
         assert_eq!(batch.name, "process orders");
         assert_eq!(linked_trace_ids(batch), ["a".repeat(32), "b".repeat(32)]);
         assert!(!["a".repeat(32), "b".repeat(32)].contains(&trace_id(batch)));
+        for delivery in [first, second] {
+            assert_eq!(linked_trace_ids(delivery), [trace_id(delivery), trace_id(batch)]);
+        }
     }
 
     #[test]
     fn what_a_delivery_causes_hangs_under_its_span() {
         let mut contexts = Vec::new();
         let spans = spans_of(|| {
-            let batch = [event('a'), event('b')].map(|event| Delivery { event, redelivered: false });
-            let destinations = vec![String::new(); 2];
-            let within = BatchSpans::open("rabbitmq", &ORDERS, &batch, &destinations).within(&batch);
+            let batch = ['a', 'b'].map(|trace| incoming(event(trace)));
+            let within = BatchSpans::open("rabbitmq", &ORDERS, &batch).within(&batch);
             contexts.extend(within.iter().filter_map(|delivery| delivery.event.trace_context.traceparent.clone()));
         });
         for (span, context) in spans.iter().zip(&contexts) {

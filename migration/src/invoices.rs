@@ -17,6 +17,7 @@ impl MigratorTrait for Migrator {
             Box::new(reconcile::m20261121_000003_reconcile::Migration(Schema::Invoices)),
             Box::new(reconcile::m20261121_000004_reconcile_index::Migration(Schema::Invoices)),
             Box::new(m20261121_000005_invoices_by_customer::Migration),
+            Box::new(crate::outbox::m20261121_000006_outbox_repeated_at::Migration),
         ]
     }
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use migration::Schema;
 use sea_orm_migration::sea_orm::{ConnectOptions, Database, DatabaseConnection};
+use secrecy::{ExposeSecret, SecretString};
 
 /// Migrations of the orders and the invoices database.
 #[derive(Parser)]
@@ -34,7 +35,7 @@ struct Target {
     /// The database: postgres://user:password@host/orders or sqlite://path?mode=rwc. With TLS:
     /// postgres://…?sslmode=verify-full&sslrootcert=/path/ca.pem.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    database_url: String,
+    database_url: SecretString,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -92,7 +93,7 @@ async fn run(command: Command) -> Result<ExitCode> {
 
 impl Target {
     async fn open(self) -> Result<(DatabaseConnection, Schema)> {
-        let mut options = ConnectOptions::new(self.database_url);
+        let mut options = ConnectOptions::new(self.database_url.expose_secret());
         options.sqlx_logging(false);
         let db = Database::connect(options).await.context("cannot connect to the database of DATABASE_URL")?;
         Ok((db, self.schema.into()))

@@ -16,6 +16,7 @@ impl MigratorTrait for Migrator {
             Box::new(crate::outbox::m20261121_000002_outbox_retry::Migration),
             Box::new(reconcile::m20261121_000003_reconcile::Migration(Schema::Orders)),
             Box::new(reconcile::m20261121_000004_reconcile_index::Migration(Schema::Orders)),
+            Box::new(crate::outbox::m20261121_000006_outbox_repeated_at::Migration),
         ]
     }
 }

@@ -26,6 +26,7 @@ enum Outbox {
     RetryAt,
     ParkedAt,
     Asks,
+    RepeatedAt,
 }
 
 #[derive(DeriveIden)]
@@ -165,6 +166,31 @@ pub(crate) mod m20261121_000002_outbox_retry {
 
         async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
             add_retry(manager).await
+        }
+    }
+}
+
+/// Since when an event waits that is said again. Of others it is when they happened.
+pub(crate) mod m20261121_000006_outbox_repeated_at {
+    use super::*;
+
+    pub(crate) struct Migration;
+
+    impl MigrationName for Migration {
+        fn name(&self) -> &str {
+            "m20261121_000006_outbox_repeated_at"
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl MigrationTrait for Migration {
+        fn use_transaction(&self) -> Option<bool> {
+            crate::IN_A_TRANSACTION
+        }
+
+        async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+            let column = timestamp_with_time_zone_null(Outbox::RepeatedAt);
+            manager.alter_table(Table::alter().table(Outbox::Table).add_column(column).to_owned()).await
         }
     }
 }

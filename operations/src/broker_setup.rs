@@ -4,13 +4,14 @@ use std::io::{self, Write};
 
 use contracts::broker::{Definitions, VIRTUAL_HOST};
 use messaging::rabbitmq::setup;
+use secrecy::{ExposeSecret, SecretString};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct BrokerSetup {
     /// The management API: http://user:password@host:15672. The user needs the tag administrator.
     #[arg(long, env = "BROKER_ADMIN_URL", hide_env_values = true)]
-    admin_url: String,
+    admin_url: SecretString,
 
     /// The virtual host to set up.
     #[arg(long, default_value = VIRTUAL_HOST)]
@@ -25,7 +26,7 @@ impl BrokerSetup {
                 written = writeln!(out, "{step}");
             }
         };
-        setup::apply(&self.admin_url, &Definitions::of(&self.vhost), report).await?;
+        setup::apply(self.admin_url.expose_secret(), &Definitions::of(&self.vhost), report).await?;
         written?;
         Ok(writeln!(out, "the virtual host {} is set up", self.vhost)?)
     }

@@ -10,6 +10,7 @@ use std::io::Write;
 
 use contracts::topology::Queue;
 use outbox::DatabaseUrl;
+use secrecy::SecretString;
 
 /// A command.
 #[derive(Debug, clap::Subcommand)]
@@ -20,14 +21,15 @@ pub enum Operation {
     DeadLetters(dead_letters::DeadLetters),
 }
 
-/// What belongs to a service. No `Debug`: a broker URL holds a password.
+/// What belongs to a service.
+#[derive(Debug)]
 pub struct Service {
     /// Its name.
     pub name: &'static str,
     /// The queues that it consumes.
     pub queues: &'static [&'static Queue],
     /// Its broker, if it is known.
-    pub broker_url: Option<String>,
+    pub broker_url: Option<SecretString>,
     /// Its database, if it is known.
     pub database_url: Option<DatabaseUrl>,
 }

@@ -4,6 +4,7 @@ use chassis::{
     healthcheck::Healthcheck,
     identity::{AppEnv, IdentityConfig},
     listen::Listen,
+    metrics::MetricsListen,
     service::StopDelay,
     telemetry::TelemetryConfig,
 };
@@ -11,6 +12,7 @@ use clap::Parser;
 use contracts::CustomerId;
 use operations::Operation;
 use outbox::{DatabaseUrl, Patience};
+use secrecy::SecretString;
 
 /// The customer of an order that names none, outside production.
 const DEVELOPMENT_CUSTOMER: &str = "customer-123";
@@ -23,15 +25,19 @@ pub struct Config {
     #[command(flatten)]
     pub listen: Listen,
 
+    /// Where it serves its metrics.
+    #[command(flatten)]
+    pub metrics: MetricsListen,
+
     /// Its database: postgres://user:password@host/orders or sqlite://path. With TLS, the server's certificate checked:
     /// postgres://…?sslmode=verify-full&sslrootcert=/path/ca.pem.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, required = true)]
-    pub database_url: Option<String>,
+    pub database_url: Option<SecretString>,
 
     /// The broker: amqp://user:password@host:5672/vhost or amqps://…. For a private authority:
     /// amqps://…?cacertfile=/path/ca.pem.
     #[arg(long, env = "BROKER_URL", hide_env_values = true, required = true)]
-    pub broker_url: Option<String>,
+    pub broker_url: Option<SecretString>,
 
     /// The customer of an order that names none, where everybody is let in [default: customer-123]. Else it is the
     /// customer of the token.
@@ -83,7 +89,8 @@ impl Config {
     pub fn embedded(listen: Listen, database_url: &DatabaseUrl) -> Self {
         Self {
             listen,
-            database_url: Some(database_url.as_str().to_owned()),
+            metrics: MetricsListen::elsewhere(),
+            database_url: Some(database_url.as_str().into()),
             broker_url: None,
             default_customer_id: None,
             identity: IdentityConfig::default(),

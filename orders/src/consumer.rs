@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     saga::Input,
-    service::{OrderService, Said},
+    service::{Heard, OrderService, Said},
 };
 
 /// The handler of the queue.
@@ -44,18 +44,20 @@ impl Handler for InvoiceEvents {
         if said.is_empty() {
             return Ok(verdicts);
         }
-        let unknown = self.0.follow(&said).await.map_err(|e| DbFailure::into_handle_error(&e))?;
-        for ((index, said), unknown) in places.into_iter().zip(&said).zip(unknown) {
-            // A question about an order that is not known here has no answer, and is asked again.
-            if unknown && said.asks {
-                continue;
-            }
-            // An order is committed before its event leaves, so it was here, or somebody speaks of one that never
-            // was. The first heals: a database that was restored is brought up to date, a standby catches up.
-            if unknown {
-                let error = format!("there is no order {}", said.order_id);
-                verdicts[index] = Verdict::Later(Rejection { reason: "unknown_order", error });
-            }
+        let heard = self.0.follow(&said).await.map_err(|e| DbFailure::into_handle_error(&e))?;
+        for ((index, said), heard) in places.into_iter().zip(&said).zip(heard) {
+            verdicts[index] = match heard {
+                Heard::New => Verdict::Done,
+                Heard::Known => Verdict::Duplicate,
+                // A question about an order that is not known here has no answer, and is asked again.
+                Heard::Unknown if said.asks => Verdict::Done,
+                // An order is committed before its event leaves, so it was here, or somebody speaks of one that never
+                // was. The first heals: a database that was restored is brought up to date, a standby catches up.
+                Heard::Unknown => {
+                    let error = format!("there is no order {}", said.order_id);
+                    Verdict::Later(Rejection { reason: "unknown_order", error })
+                }
+            };
         }
         Ok(verdicts)
     }

@@ -2,21 +2,28 @@
 
 #![allow(unreachable_pub, reason = "the derive wants its models public; the modules keep them in")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use contracts::{CustomerId, EventType};
-use outbox::{padded, portions};
+use outbox::{Connection, padded, portions, statement};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Order as Direction, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait,
+    QueryResult, QuerySelect, QueryTrait, Statement,
     entity::prelude::*,
     sea_query::{Expr, LockBehavior, LockType, OnConflict},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::order::{HistoryEntry, InvoiceStatus, Order, OrderStatus};
+use crate::{
+    order::{HistoryEntry, InvoiceStatus, Order, OrderStatus},
+    saga::State,
+};
+
+const ORDERS: &str = "orders";
+const HISTORY: &str = "order_history";
+const IDEMPOTENCY: &str = "idempotency";
 
 /// The table `orders`.
 mod orders {
@@ -169,85 +176,85 @@ fn of(owner: Option<&CustomerId>) -> sea_orm::Select<orders::Entity> {
     }
 }
 
-pub(crate) async fn find(
-    db: &impl ConnectionTrait,
-    id: Uuid,
-    owner: Option<&CustomerId>,
-) -> Result<Option<Order>, DbErr> {
-    Ok(of(owner).filter(orders::Column::Id.eq(id)).one(db).await?.map(Order::from))
+pub(crate) async fn find(db: &impl Connection, id: Uuid, owner: Option<&CustomerId>) -> Result<Option<Order>, DbErr> {
+    let find = of(owner).filter(orders::Column::Id.eq(id)).one(db);
+    Ok(statement(db, "SELECT", ORDERS, find).await?.map(Order::from))
 }
 
 pub(crate) async fn find_many(
-    db: &impl ConnectionTrait,
+    db: &impl Connection,
     ids: &[Uuid],
     owner: Option<&CustomerId>,
 ) -> Result<Vec<Order>, DbErr> {
-    let rows = of(owner).filter(orders::Column::Id.is_in(padded(ids.iter().copied()))).all(db).await?;
+    let find = of(owner).filter(orders::Column::Id.is_in(padded(ids.iter().copied()))).all(db);
+    let rows = statement(db, "SELECT", ORDERS, find).await?;
     Ok(rows.into_iter().map(Order::from).collect())
 }
 
 /// Locks one order for a change that somebody asks for. An order of somebody else is not even waited for.
 pub(crate) async fn lock_one(
-    db: &impl ConnectionTrait,
+    db: &impl Connection,
     id: Uuid,
     owner: Option<&CustomerId>,
 ) -> Result<Option<Order>, DbErr> {
-    Ok(of(owner).filter(orders::Column::Id.eq(id)).lock_exclusive().one(db).await?.map(Order::from))
+    let lock = of(owner).filter(orders::Column::Id.eq(id)).lock_exclusive().one(db);
+    Ok(statement(db, "SELECT", ORDERS, lock).await?.map(Order::from))
 }
 
 /// Locks orders for a change, in the order of their ids: two transactions with overlapping batches then wait for
 /// each other instead of deadlocking. (SQLite's single writer needs no row locks.)
 pub(crate) async fn lock(
-    db: &impl ConnectionTrait,
+    db: &impl Connection,
     ids: impl IntoIterator<Item = Uuid>,
 ) -> Result<BTreeMap<Uuid, Order>, DbErr> {
-    let rows = orders::Entity::find()
+    let lock = orders::Entity::find()
         .filter(orders::Column::Id.is_in(padded(ids)))
         .order_by_asc(orders::Column::Id)
         .lock_exclusive()
-        .all(db)
-        .await?;
+        .all(db);
+    let rows = statement(db, "SELECT", ORDERS, lock).await?;
     Ok(rows.into_iter().map(|row| (row.id, row.into())).collect())
 }
 
 /// Locks orders that are due to be asked after, the longest due first. What another replica has in hand is left to it,
 /// so this waits for nobody and the order of locking does not matter. While something about an order still waits in the
 /// outbox, there is nothing to ask.
-pub(crate) async fn lock_due(db: &impl ConnectionTrait, limit: u64) -> Result<Vec<Order>, DbErr> {
-    let rows = orders::Entity::find()
+pub(crate) async fn lock_due(db: &impl Connection, limit: u64) -> Result<Vec<Order>, DbErr> {
+    let lock = orders::Entity::find()
         .filter(Expr::col(orders::Column::ReconcileAt).lte(outbox::server_time(db.get_database_backend())))
         .filter(outbox::says_nothing_of((orders::Entity, orders::Column::Id)))
         .order_by_asc(orders::Column::ReconcileAt)
         .limit(limit)
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
-        .all(db)
-        .await?;
+        .all(db);
+    let rows = statement(db, "SELECT", ORDERS, lock).await?;
     Ok(rows.into_iter().map(Order::from).collect())
 }
 
-pub(crate) async fn insert(db: &impl ConnectionTrait, order: &Order) -> Result<(), DbErr> {
-    orders::Entity::insert(orders::ActiveModel::from(order)).exec_without_returning(db).await?;
+pub(crate) async fn insert(db: &impl Connection, order: &Order) -> Result<(), DbErr> {
+    let insert = orders::Entity::insert(orders::ActiveModel::from(order)).exec_without_returning(db);
+    statement(db, "INSERT", ORDERS, insert).await?;
     Ok(())
 }
 
 /// Writes changed orders. They are locked, so every one of them exists and the insert turns into an update.
-pub(crate) async fn save(db: &impl ConnectionTrait, changed: &[&Order]) -> Result<(), DbErr> {
+pub(crate) async fn save(db: &impl Connection, changed: &[&Order]) -> Result<(), DbErr> {
     use orders::Column::*;
     let update = OnConflict::column(Id)
         .update_columns([Status, InvoiceStatus, Version, EventNo, UpdatedAt, ReconcileAt])
         .to_owned();
     for portion in portions(changed) {
-        orders::Entity::insert_many(portion.iter().map(|order| orders::ActiveModel::from(*order)))
+        let save = orders::Entity::insert_many(portion.iter().map(|order| orders::ActiveModel::from(*order)))
             .on_conflict(update.clone())
-            .exec_without_returning(db)
-            .await?;
+            .exec_without_returning(db);
+        statement(db, "INSERT", ORDERS, save).await?;
     }
     Ok(())
 }
 
 /// One page more than `limit` long, so that the caller sees whether there is another.
 pub(crate) async fn page(
-    db: &impl ConnectionTrait,
+    db: &impl Connection,
     filter: &Filter,
     sort: Sort,
     after: Option<Key>,
@@ -286,13 +293,40 @@ pub(crate) async fn page(
             _ => row.gt(end),
         });
     }
-    let rows =
-        query.order_by(column, direction.clone()).order_by(Column::Id, direction).limit(limit + 1).all(db).await?;
+    let page = query.order_by(column, direction.clone()).order_by(Column::Id, direction).limit(limit + 1).all(db);
+    let rows = statement(db, "SELECT", ORDERS, page).await?;
     Ok(rows.into_iter().map(Order::from).collect())
 }
 
-/// Adds what happened. A thing that is there already stays as it is.
-pub(crate) async fn remember(db: &impl ConnectionTrait, entries: &[HistoryEntry]) -> Result<(), DbErr> {
+/// Orders in one state that wait for something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub state: State,
+    pub count: i64,
+    /// When the first of them came into it.
+    pub oldest: DateTime<Utc>,
+}
+
+/// The orders that wait for something, by state: the first hundred thousand in the order in which they are asked after,
+/// so that a shop full of unpaid orders is not read to its end.
+pub(crate) async fn waiting(db: &impl ConnectionTrait) -> Result<Vec<Waiting>, DbErr> {
+    let sql = "SELECT status, invoice_status, COUNT(*) AS instances, MIN(updated_at) AS oldest FROM (SELECT status, \
+               invoice_status, updated_at FROM orders WHERE reconcile_at IS NOT NULL ORDER BY reconcile_at LIMIT 100000) \
+               AS waiting GROUP BY status, invoice_status";
+    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await?;
+    let waiting = |row: QueryResult| {
+        let state = State { status: row.try_get("", "status")?, invoice: row.try_get("", "invoice_status")? };
+        Ok(Waiting { state, count: row.try_get("", "instances")?, oldest: row.try_get("", "oldest")? })
+    };
+    rows.into_iter().map(waiting).collect()
+}
+
+/// Adds what happened. A thing that is there already stays as it is; answers what was not.
+pub(crate) async fn remember(
+    db: &impl Connection,
+    entries: &[HistoryEntry],
+) -> Result<BTreeSet<(Uuid, EventType)>, DbErr> {
+    let mut new = BTreeSet::new();
     let once = OnConflict::columns([history::Column::OrderId, history::Column::EventType]).do_nothing().to_owned();
     for portion in portions(entries) {
         let rows = portion.iter().map(|entry| history::ActiveModel {
@@ -301,37 +335,44 @@ pub(crate) async fn remember(db: &impl ConnectionTrait, entries: &[HistoryEntry]
             at: Set(entry.at),
             trace_id: Set(entry.trace_id.clone()),
         });
-        history::Entity::insert_many(rows).on_conflict(once.clone()).exec_without_returning(db).await?;
+        let insert = history::Entity::insert_many(rows).on_conflict(once.clone()).exec_with_returning(db);
+        for row in statement(db, "INSERT", HISTORY, insert).await? {
+            new.insert((row.order_id, event_type_of(&row)?));
+        }
     }
-    Ok(())
+    Ok(new)
+}
+
+fn event_type_of(row: &history::Model) -> Result<EventType, DbErr> {
+    row.event_type.parse().map_err(|e| DbErr::Type(format!("order_history: {e}")))
 }
 
 /// When this happened to each of these orders, where it did.
 pub(crate) async fn times_of(
-    db: &impl ConnectionTrait,
+    db: &impl Connection,
     event_type: EventType,
     ids: &[Uuid],
 ) -> Result<BTreeMap<Uuid, DateTime<Utc>>, DbErr> {
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rows = history::Entity::find()
+    let find = history::Entity::find()
         .filter(history::Column::OrderId.is_in(padded(ids.iter().copied())))
         .filter(history::Column::EventType.eq(event_type.as_str()))
-        .all(db)
-        .await?;
+        .all(db);
+    let rows = statement(db, "SELECT", HISTORY, find).await?;
     Ok(rows.into_iter().map(|row| (row.order_id, row.at)).collect())
 }
 
 /// What happened to each of these orders, oldest first.
-pub(crate) async fn timelines(db: &impl ConnectionTrait, ids: &[Uuid]) -> Result<Vec<HistoryEntry>, DbErr> {
-    let rows = history::Entity::find()
+pub(crate) async fn timelines(db: &impl Connection, ids: &[Uuid]) -> Result<Vec<HistoryEntry>, DbErr> {
+    let find = history::Entity::find()
         .filter(history::Column::OrderId.is_in(padded(ids.iter().copied())))
         .order_by_asc(history::Column::At)
-        .all(db)
-        .await?;
+        .all(db);
+    let rows = statement(db, "SELECT", HISTORY, find).await?;
     let entries = rows.into_iter().map(|row| {
-        let event_type: EventType = row.event_type.parse().map_err(|e| DbErr::Type(format!("order_history: {e}")))?;
+        let event_type = event_type_of(&row)?;
         Ok(HistoryEntry { order_id: row.order_id, event_type, at: row.at, trace_id: row.trace_id })
     });
     let mut entries = entries.collect::<Result<Vec<_>, DbErr>>()?;
@@ -350,7 +391,7 @@ pub(crate) struct UsedKey {
 /// Takes an idempotency key, or says what it was used for. On PostgreSQL a second request waits here for the first
 /// one's transaction to end, so that nobody sees a key "in progress".
 pub(crate) async fn take_key(
-    db: &impl ConnectionTrait,
+    db: &impl Connection,
     client_id: &str,
     key: &str,
     used_for: UsedKey,
@@ -363,22 +404,23 @@ pub(crate) async fn take_key(
         order_id: Set(used_for.order_id),
         created_at: Set(now),
     };
-    let inserted = idempotency::Entity::insert(row)
+    let insert = idempotency::Entity::insert(row)
         .on_conflict(
             OnConflict::columns([idempotency::Column::ClientId, idempotency::Column::Key]).do_nothing().to_owned(),
         )
-        .exec_without_returning(db)
-        .await?;
+        .exec_without_returning(db);
+    let inserted = statement(db, "INSERT", IDEMPOTENCY, insert).await?;
     if inserted > 0 {
         return Ok(None);
     }
-    let used = idempotency::Entity::find_by_id((client_id.to_owned(), key.to_owned())).one(db).await?;
+    let find = idempotency::Entity::find_by_id((client_id.to_owned(), key.to_owned())).one(db);
+    let used = statement(db, "SELECT", IDEMPOTENCY, find).await?;
     used.map(|row| Some(UsedKey { request_hash: row.request_hash, order_id: row.order_id }))
         .ok_or_else(|| DbErr::RecordNotFound("an idempotency key that was there a moment ago".to_owned()))
 }
 
 /// Forgets up to `limit` idempotency keys that were taken before `before`, and answers how many.
-pub(crate) async fn forget_keys(db: &impl ConnectionTrait, before: DateTime<Utc>, limit: u64) -> Result<u64, DbErr> {
+pub(crate) async fn forget_keys(db: &impl Connection, before: DateTime<Utc>, limit: u64) -> Result<u64, DbErr> {
     use idempotency::Column;
     let oldest = idempotency::Entity::find()
         .select_only()
@@ -388,5 +430,6 @@ pub(crate) async fn forget_keys(db: &impl ConnectionTrait, before: DateTime<Utc>
         .limit(limit)
         .into_query();
     let key = Expr::tuple([Expr::col(Column::ClientId), Expr::col(Column::Key)]);
-    Ok(idempotency::Entity::delete_many().filter(key.in_subquery(oldest)).exec(db).await?.rows_affected)
+    let delete = idempotency::Entity::delete_many().filter(key.in_subquery(oldest)).exec(db);
+    Ok(statement(db, "DELETE", IDEMPOTENCY, delete).await?.rows_affected)
 }

@@ -9,6 +9,7 @@ mod consumer;
 pub mod entity;
 pub mod graphql;
 mod housekeeping;
+mod metrics;
 pub mod openapi;
 pub mod order;
 pub mod rest;
@@ -23,11 +24,13 @@ use chassis::{
     background::keep_running,
     docs,
     health::{self, CheckResult, Readiness},
+    metrics::Metrics,
     service::RunningService,
 };
 use contracts::topology::{self, Queue};
 use messaging::{BusStatus, EventBus, Handler};
 use outbox::{DatabaseUrl, Outbox, Reconciler, Relay};
+use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -53,15 +56,19 @@ pub fn consumers(orders: OrderService) -> [(&'static Queue, Arc<dyn Handler>); 1
 pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<RunningService> {
     let default_customer = config.default_customer();
     let database_url: DatabaseUrl =
-        config.database_url.context("DATABASE_URL is not set")?.parse().context("DATABASE_URL")?;
+        config.database_url.context("DATABASE_URL is not set")?.expose_secret().parse().context("DATABASE_URL")?;
     let authenticator = config.identity.authenticator()?;
     if config.default_customer_id.is_some() && !authenticator.is_open() {
         tracing::warn!("DEFAULT_CUSTOMER_ID is not used: an order belongs to the customer of the token");
     }
+    let host = config.listen.host.clone();
     let listener = config.listen.bind()?;
+    let metrics_listener = config.metrics.bind(&host)?;
+    let metrics = Metrics::new(NAME);
+    let bus = bus.measured_by(&metrics);
     let db = outbox::connect(&database_url, NAME).await.with_context(|| format!("cannot open {database_url}"))?;
-    let outbox = Outbox::new(db.clone(), NAME);
-    let orders = OrderService::new(outbox.clone(), default_customer, config.reconcile_after);
+    let outbox = Outbox::measured(db.clone(), &metrics);
+    let orders = OrderService::new(outbox.clone(), default_customer, config.reconcile_after).measured_by(&metrics);
 
     let readiness = Arc::new(readiness(&outbox, &bus));
     let subgraph = Router::new().route("/graphql", chassis::graphql::endpoint(graphql::schema(orders.clone())));
@@ -77,12 +84,13 @@ pub async fn start(config: Config, bus: Arc<dyn EventBus>) -> anyhow::Result<Run
         keep_running("housekeeping", || housekeeping::run(outbox.clone(), stopped.clone())).await;
     });
     let asking = orders.clone();
-    let reconciler = Reconciler::start(NAME, config.reconcile_after, Arc::clone(&bus), move || {
+    let reconciler = Reconciler::start(&metrics, config.reconcile_after, Arc::clone(&bus), move || {
         let orders = asking.clone();
         async move { orders.reconcile().await }
     });
     let [subscription] = consumers(orders).map(|(queue, handler)| bus.subscribe(queue, handler));
-    Ok(RunningService::start(NAME, listener, routes, readiness)
+    Ok(RunningService::start(&metrics, listener, routes, readiness)
+        .with_metrics_on(metrics_listener)
         .on_stop(|| subscription.stop())
         .on_stop(|| reconciler.stop())
         .on_stop(|| relay.stop())

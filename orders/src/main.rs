@@ -7,6 +7,7 @@ use clap::Parser;
 use messaging::{EventBus, rabbitmq::RabbitMq};
 use operations::Service;
 use orders::{Config, config::Command};
+use secrecy::ExposeSecret;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -27,14 +28,19 @@ async fn run(mut config: Config) -> anyhow::Result<()> {
                 name: orders::NAME,
                 queues: orders::QUEUES,
                 broker_url: config.broker_url,
-                database_url: config.database_url.map(|url| url.parse()).transpose().context("DATABASE_URL")?,
+                database_url: config
+                    .database_url
+                    .map(|url| url.expose_secret().parse())
+                    .transpose()
+                    .context("DATABASE_URL")?,
             };
             return operations::run(operation, service, &mut std::io::stdout()).await;
         }
     }
     let telemetry = chassis::telemetry::init(orders::NAME, &config.telemetry)?;
-    let broker_url = config.broker_url.as_deref().context("BROKER_URL is not set")?;
-    let bus: Arc<dyn EventBus> = Arc::new(RabbitMq::connect_as(broker_url, orders::NAME).context("BROKER_URL")?);
+    let broker_url = config.broker_url.as_ref().context("BROKER_URL is not set")?;
+    let bus: Arc<dyn EventBus> =
+        Arc::new(RabbitMq::connect_as(broker_url.expose_secret(), orders::NAME).context("BROKER_URL")?);
     let stop_delay = config.stop_delay;
     let result = match orders::start(config, Arc::clone(&bus)).await {
         Ok(service) => {

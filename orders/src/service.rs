@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chassis::{failpoint, identity::Identity, propagation};
+use chassis::{failpoint, identity::Identity, metrics::Metrics, propagation};
 use contracts::{
     Amount, Customer, CustomerId, EventType, InvalidValue, OrderCanceled, OrderCreated, OrderPaid, TraceContext,
 };
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     entity::{self, Filter, Key, Sort, UsedKey},
+    metrics::{OrderMetrics, Transition},
     order::{HistoryEntry, InvalidField, InvoiceStatus, NewOrder, Order, OrderStatus, PlaceOrder},
     saga::{self, Awaits, Input, State},
 };
@@ -26,6 +27,7 @@ pub struct OrderService {
     outbox: Outbox,
     default_customer: Option<CustomerId>,
     patience: Patience,
+    metrics: OrderMetrics,
 }
 
 /// Why a use case did not happen.
@@ -90,10 +92,27 @@ pub(crate) struct Said {
     pub asks: bool,
 }
 
+/// What something that the invoices service said was for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// News.
+    New,
+    /// It had been said before.
+    Known,
+    /// About an order that does not exist here.
+    Unknown,
+}
+
 impl OrderService {
     /// The use cases over a database and its outbox. What waits for an answer is asked after once `patience` is over.
     pub fn new(outbox: Outbox, default_customer: Option<CustomerId>, patience: Patience) -> Self {
-        Self { outbox, default_customer, patience }
+        Self { outbox, default_customer, patience, metrics: OrderMetrics::register(&Metrics::new("nobody")) }
+    }
+
+    /// The same, with what happens counted in `metrics`.
+    pub fn measured_by(self, metrics: &Metrics) -> Self {
+        OrderMetrics::look_at(self.outbox.db(), metrics);
+        Self { metrics: OrderMetrics::register(metrics), ..self }
     }
 
     /// Whether the database answers.
@@ -146,6 +165,7 @@ impl OrderService {
         failpoint!("place.before-commit");
         work.commit().await?;
         failpoint!("place.after-commit");
+        self.metrics.created();
         info!(order.id = %order.id, order.amount = order.amount, "placed order {}", order.id);
         Ok(Placed { order, replayed: false })
     }
@@ -158,30 +178,28 @@ impl OrderService {
         let mut work = self.outbox.begin().await?;
         let mut order = entity::lock_one(work.db(), id, caller.scope()).await?.ok_or(OrderError::NotFound)?;
         let mut history = Vec::new();
-        if self.apply(&mut work, &mut order, Input::Cancel, None, &mut history)? {
+        if let Some(transition) = self.apply(&mut work, &mut order, Input::Cancel, None, &mut history)? {
             entity::save(work.db(), &[&order]).await?;
             entity::remember(work.db(), &history).await?;
             work.commit().await?;
+            self.metrics.moved(transition);
             info!(order.id = %id, "canceled order {id}");
         }
         Ok(order)
     }
 
-    /// Follows what the invoices service said: a batch in one transaction. Answers which of them tell of an order
-    /// that does not exist here.
-    pub(crate) async fn follow(&self, said: &[Said]) -> Result<Vec<bool>, DbErr> {
+    /// Follows what the invoices service said: a batch in one transaction. Answers for each what it was.
+    pub(crate) async fn follow(&self, said: &[Said]) -> Result<Vec<Heard>, DbErr> {
         let mut work = self.outbox.begin().await?;
         let ids: BTreeSet<Uuid> = said.iter().map(|said| said.order_id).collect();
         let mut orders = entity::lock(work.db(), ids).await?;
         let mut changed = BTreeSet::new();
+        let mut transitions = Vec::new();
+        let mut invoiced = Vec::new();
         let mut history = Vec::new();
-        let mut unknown = vec![false; said.len()];
         let mut asked = BTreeMap::new();
-        for (index, said) in said.iter().enumerate() {
-            let Some(order) = orders.get_mut(&said.order_id) else {
-                unknown[index] = true;
-                continue;
-            };
+        for said in said {
+            let Some(order) = orders.get_mut(&said.order_id) else { continue };
             if said.asks {
                 asked.insert(order.id, &said.trace_context);
             }
@@ -191,17 +209,36 @@ impl OrderService {
                 at: said.at,
                 trace_id: said.trace_context.trace_id().map(str::to_owned),
             });
-            if self.apply(&mut work, order, said.input, Some(&said.trace_context), &mut history)? {
+            if let Some(transition) =
+                self.apply(&mut work, order, said.input, Some(&said.trace_context), &mut history)?
+            {
                 changed.insert(order.id);
+                transitions.push(transition);
+                if transition.is_invoiced() {
+                    invoiced.push((order.created_at, &said.trace_context));
+                }
             }
         }
         let changed: Vec<&Order> = changed.iter().filter_map(|id| orders.get(id)).collect();
         entity::save(work.db(), &changed).await?;
-        entity::remember(work.db(), &history).await?;
+        let mut new = entity::remember(work.db(), &history).await?;
         let asked: Vec<_> = asked.iter().filter_map(|(id, cause)| Some((orders.get(id)?, Some(*cause)))).collect();
         repeat(&mut work, &asked, false).await?;
         work.commit().await?;
-        Ok(unknown)
+
+        transitions.into_iter().for_each(|transition| self.metrics.moved(transition));
+        invoiced.into_iter().for_each(|(since, trace_context)| self.metrics.invoiced(since, trace_context));
+        self.metrics.answered(asked.len());
+        let heard = |said: &Said| match orders.contains_key(&said.order_id) {
+            false => Heard::Unknown,
+            // The first of several in one batch is the one that was new.
+            true if new.remove(&(said.order_id, said.event_type)) => Heard::New,
+            true => {
+                self.metrics.known(said.event_type);
+                Heard::Known
+            }
+        };
+        Ok(said.iter().map(heard).collect())
     }
 
     /// Asks the invoices service again about orders whose answer is due: a batch in one transaction. What a running
@@ -219,7 +256,7 @@ impl OrderService {
         if due.is_empty() {
             return Ok(reconciler::Pass::default());
         }
-        let mut pass = reconciler::Pass::default();
+        let mut pass = reconciler::Pass { looked_at: due.len() as u64, ..Default::default() };
         for order in &mut due {
             let awaits = order.state().awaits();
             order.reconcile_at = match awaits {
@@ -239,7 +276,7 @@ impl OrderService {
         Ok(pass)
     }
 
-    /// Applies one input to a locked order: its state, its event, its history. False when it changes nothing.
+    /// Applies one input to a locked order: its state, its event, its history. `None` when it changes nothing.
     fn apply(
         &self,
         work: &mut UnitOfWork,
@@ -247,11 +284,11 @@ impl OrderService {
         input: Input,
         cause: Option<&TraceContext>,
         history: &mut Vec<HistoryEntry>,
-    ) -> Result<bool, DbErr> {
+    ) -> Result<Option<Transition>, DbErr> {
         let before = order.state();
         let (after, emitted) = saga::step(before, input);
         if after == before {
-            return Ok(false);
+            return Ok(None);
         }
         order.status = after.status;
         order.invoice_status = after.invoice;
@@ -281,7 +318,7 @@ impl OrderService {
                 trace_id: trace_context.trace_id().map(str::to_owned),
             });
         }
-        Ok(true)
+        Ok(Some(Transition { from: before, to: after }))
     }
 
     /// One order.

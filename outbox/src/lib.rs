@@ -8,13 +8,16 @@
 //! Write with [`UnitOfWork`], deliver with [`Relay`]. Pattern: "Transactional outbox" with a polling publisher
 //! (microservices.io), with lanes so that several relays keep the order of each aggregate.
 
+mod backlog;
 mod batch;
 mod database;
 mod failure;
+mod metrics;
 pub mod parked;
 pub mod reconciler;
 mod relay;
 mod row;
+mod statement;
 mod unit_of_work;
 
 pub use batch::{padded, portions};
@@ -22,6 +25,7 @@ pub use database::{DatabaseUrl, InvalidDatabaseUrl, connect};
 pub use failure::DbFailure;
 pub use reconciler::{Patience, Reconciler};
 pub use relay::{Relay, RelayError};
+pub use statement::{Connection, Place, Transaction, statement};
 pub use unit_of_work::{Outbox, Said, UnitOfWork, says_nothing_of, server_time};
 
 /// How many lanes there are: aggregates in different lanes may be relayed at the same time.

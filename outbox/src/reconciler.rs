@@ -12,7 +12,11 @@
 
 use std::{future::Future, num::ParseIntError, str::FromStr, sync::Arc, time::Duration};
 
-use chassis::{background::keep_running, backoff::Throttle};
+use chassis::{
+    background::keep_running,
+    backoff::Throttle,
+    metrics::{Counter, Metrics},
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use messaging::{BusStatus, EventBus};
 use sea_orm::DbErr;
@@ -84,6 +88,8 @@ impl FromStr for Patience {
 /// What one pass did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pass {
+    /// How many it looked at: those whose time to ask had come.
+    pub looked_at: u64,
     /// How many it asked after.
     pub asked: u64,
     /// How many of those should have had an answer long ago. It, or what it answers, was lost, or the other service does
@@ -100,15 +106,19 @@ pub struct Reconciler {
 
 impl Reconciler {
     /// Starts to run `pass`, which asks after at most [`BATCH`] things that are due, again and again.
-    pub fn start<F, Fut>(source: &'static str, patience: Patience, bus: Arc<dyn EventBus>, pass: F) -> Self
+    pub fn start<F, Fut>(metrics: &Metrics, patience: Patience, bus: Arc<dyn EventBus>, pass: F) -> Self
     where
         F: Fn() -> Fut + Clone + Send + 'static,
         Fut: Future<Output = Result<Pass, DbErr>> + Send + 'static,
     {
+        let (source, counted) = (metrics.service(), Counted::register(metrics));
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
-            let begin = move || run(source, patience, Arc::clone(&bus), pass.clone(), stopped.clone());
+            let begin = move || {
+                let (counted, pass) = (counted.clone(), pass.clone());
+                run(source, patience, Arc::clone(&bus), counted, pass, stopped.clone())
+            };
             keep_running("a reconciler", begin).await;
         });
         Self { stop, task }
@@ -121,8 +131,47 @@ impl Reconciler {
     }
 }
 
-async fn run<F, Fut>(source: &'static str, patience: Patience, bus: Arc<dyn EventBus>, pass: F, stop: CancellationToken)
-where
+/// What all passes did.
+#[derive(Clone)]
+struct Counted {
+    looked_at: Counter,
+    asked: Counter,
+    overdue: Counter,
+    failures: Counter,
+}
+
+impl Counted {
+    fn register(metrics: &Metrics) -> Self {
+        Self {
+            looked_at: metrics.counter(
+                "reconciler_looked_at_total",
+                "Things whose time had come to ask after, some of which had been settled meanwhile",
+            ),
+            asked: metrics
+                .counter("reconciler_asked_total", "Things that were asked after: their event was said again"),
+            overdue: metrics.counter(
+                "reconciler_overdue_total",
+                "Of those, the ones that should have had an answer long ago: something was lost, or somebody is stuck",
+            ),
+            failures: metrics.counter("reconciler_failures_total", "Passes that the database did not let happen"),
+        }
+    }
+
+    fn count(&self, pass: Pass) {
+        self.looked_at.inc_by(pass.looked_at);
+        self.asked.inc_by(pass.asked);
+        self.overdue.inc_by(pass.overdue);
+    }
+}
+
+async fn run<F, Fut>(
+    source: &'static str,
+    patience: Patience,
+    bus: Arc<dyn EventBus>,
+    counted: Counted,
+    pass: F,
+    stop: CancellationToken,
+) where
     F: Fn() -> Fut + Send,
     Fut: Future<Output = Result<Pass, DbErr>> + Send,
 {
@@ -140,8 +189,9 @@ where
             continue;
         }
         match pass().await {
-            Ok(done @ Pass { asked, overdue }) => {
+            Ok(done @ Pass { asked, overdue, .. }) => {
                 failures.reset();
+                counted.count(done);
                 pause = pause_after(done, patience);
                 if overdue > 0 {
                     tracing::warn!(asked, overdue, "{source} asked again after {overdue} that are overdue");
@@ -149,10 +199,12 @@ where
                     tracing::debug!(asked, "{source} asked again after {asked}");
                 }
             }
-            Err(error) if failures.is_due() => {
-                tracing::warn!(%error, "{source} cannot ask again for now: {error}");
+            Err(error) => {
+                counted.failures.inc();
+                if failures.is_due() {
+                    tracing::warn!(%error, "{source} cannot ask again for now: {error}");
+                }
             }
-            Err(_) => {}
         }
     }
 }
@@ -169,7 +221,7 @@ mod tests {
     #[test]
     fn a_backlog_is_asked_after_slowly_however_short_the_patience_is() {
         for patience in [Patience::default(), Patience::new(Duration::from_millis(100))] {
-            let pause = |asked| pause_after(Pass { asked, overdue: 0 }, patience);
+            let pause = |asked| pause_after(Pass { asked, ..Pass::default() }, patience);
             assert_eq!(pause(BATCH), Duration::from_secs(5));
             assert_eq!(pause(BATCH - 1), patience.look());
         }

@@ -10,6 +10,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chassis::{background::keep_running, backoff::Backoff, failpoint};
+use chrono::{DateTime, Utc};
 use contracts::EventEnvelope;
 use messaging::{EventBus, Outcome, PublishError, Publisher};
 use sea_orm::{
@@ -22,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{LANES, Outbox, batch::padded, row};
 
 /// The most events that are published before their confirms are awaited.
-const WINDOW: usize = 1000;
+const WINDOW: usize = 500;
 /// The most lanes one pass takes: the rest is left to other relays.
 const LANES_PER_PASS: usize = 8;
 /// Relays of a process on PostgreSQL: while one waits for the broker, the other reads.
@@ -119,6 +120,7 @@ impl Worker {
                     poll.next_pause().max(POLL.0 / 2)
                 }
                 Err(error) => {
+                    outbox.metrics().not_settled(&error);
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(%error, "events of {} wait in the outbox: {error}", outbox.source());
                     }
@@ -149,7 +151,8 @@ impl Worker {
         if !has_work(self.outbox.db()).await? {
             return Ok(false);
         }
-        let transaction = self.outbox.db().begin().await?;
+        let (db, metrics) = (self.outbox.db(), self.outbox.metrics().clone());
+        let transaction = metrics.beginning(db, db.begin()).await?;
         let lanes = lock_lanes(&transaction).await?;
         if lanes.is_empty() {
             transaction.rollback().await?;
@@ -161,7 +164,7 @@ impl Worker {
         failpoint!("relay.after-confirm");
         settle(&transaction, &settled).await?;
         failpoint!("relay.before-commit");
-        transaction.commit().await?;
+        metrics.committing(transaction.commit()).await?;
         Ok(true)
     }
 
@@ -185,13 +188,13 @@ impl Worker {
 
     async fn publish(&mut self, rows: Vec<row::Model>) -> Result<Settled, PublishError> {
         let mut settled = Settled::default();
-        let mut sent: Vec<(i64, i32)> = Vec::with_capacity(rows.len());
+        let mut sent: Vec<(i64, i32, DateTime<Utc>)> = Vec::with_capacity(rows.len());
         let mut window: Vec<EventEnvelope> = Vec::with_capacity(rows.len());
         for row in rows {
-            let (seq, attempts) = (row.seq, row.attempts);
+            let (seq, attempts, since) = (row.seq, row.attempts, row.repeated_at.unwrap_or(row.occurred_at));
             match row.into_envelope(self.outbox.source()) {
                 Ok(event) => {
-                    sent.push((seq, attempts));
+                    sent.push((seq, attempts, since));
                     window.push(event);
                 }
                 // Written by a newer build, and this is the older one of a rolling update.
@@ -199,9 +202,12 @@ impl Worker {
             }
         }
         let outcomes = self.publisher.publish(&window).await?;
-        for ((seq, attempts), outcome) in sent.into_iter().zip(outcomes) {
+        for (((seq, attempts, since), event), outcome) in sent.into_iter().zip(&window).zip(outcomes) {
             match outcome {
-                Outcome::Accepted => settled.accepted.push(seq),
+                Outcome::Accepted => {
+                    self.outbox.metrics().published(since, &event.trace_context);
+                    settled.accepted.push(seq);
+                }
                 Outcome::Refused { reason, permanent: park } => {
                     settled.refused.push(Refused { seq, attempts, reason, park });
                 }

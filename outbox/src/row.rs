@@ -25,6 +25,8 @@ pub struct Model {
     pub traceparent: Option<String>,
     pub tracestate: Option<String>,
     pub occurred_at: DateTimeUtc,
+    /// When it was put here, of what is said again: it happened long before.
+    pub repeated_at: Option<DateTimeUtc>,
     /// It is said again, and asks for an answer.
     pub asks: bool,
     pub attempts: i32,

@@ -3,36 +3,56 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use chassis::propagation;
+use chassis::{metrics::Metrics, propagation};
 use chrono::{DateTime, Utc};
 use contracts::{Event, EventEnvelope, TraceContext, event_id, topology};
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExprTrait, RuntimeErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    ActiveValue::Set,
+    DatabaseConnection, DbBackend, DbErr, EntityTrait, ExprTrait, RuntimeErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
     sea_query::{Expr, IntoColumnRef, OnConflict, Query, SimpleExpr},
 };
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
-use tracing::info_span;
+use tracing::{Span, info_span};
 use uuid::Uuid;
 
-use crate::{batch::portions, row};
+use crate::{
+    batch::portions,
+    metrics::OutboxMetrics,
+    row,
+    statement::{Place, Transaction, in_span, statement},
+};
 
 /// The database of a service together with its outbox. Cheap to clone; all clones wake the same relays.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     db: DatabaseConnection,
     source: &'static str,
+    place: Place,
     wake: Arc<Notify>,
     /// SQLite has one writer, and its own way to wait for the lock is to sleep and look again, unfairly. A queue in
     /// front of it turns that into first come, first served.
     writer: Option<Arc<Mutex<()>>>,
+    metrics: OutboxMetrics,
 }
 
 impl Outbox {
-    /// The outbox of the service `source` in `db`.
+    /// The outbox of the service `source` in `db`, without anybody to measure it.
     pub fn new(db: DatabaseConnection, source: &'static str) -> Self {
+        Self::over(db, source, OutboxMetrics::register(&Metrics::new(source)))
+    }
+
+    /// The outbox in `db` of the service that is measured.
+    pub fn measured(mut db: DatabaseConnection, metrics: &Metrics) -> Self {
+        let counted = OutboxMetrics::register(metrics);
+        counted.look_at(&mut db, metrics);
+        Self::over(db, metrics.service(), counted)
+    }
+
+    fn over(db: DatabaseConnection, source: &'static str, metrics: OutboxMetrics) -> Self {
         let writer = (db.get_database_backend() == DbBackend::Sqlite).then(Arc::default);
-        Self { db, source, wake: Arc::new(Notify::new()), writer }
+        let place = Place::of(&db);
+        Self { db, source, place, wake: Arc::new(Notify::new()), writer, metrics }
     }
 
     /// The pool, for reading.
@@ -49,6 +69,10 @@ impl Outbox {
         self.source
     }
 
+    pub(crate) fn metrics(&self) -> &OutboxMetrics {
+        &self.metrics
+    }
+
     pub(crate) fn wake(&self) -> &Notify {
         &self.wake
     }
@@ -62,6 +86,10 @@ impl Outbox {
     /// # Errors
     /// When the database does not let us.
     pub async fn begin(&self) -> Result<UnitOfWork, DbErr> {
+        in_span(|| self.place.clone(), "BEGIN", None, self.begin_without_span()).await
+    }
+
+    async fn begin_without_span(&self) -> Result<UnitOfWork, DbErr> {
         let writer = match &self.writer {
             Some(writer) => Some(Arc::clone(writer).lock_owned().await),
             None => None,
@@ -74,12 +102,15 @@ impl Outbox {
         };
         // In a task of its own, which comes to its end when the caller is gone, as with a client that hung up: a BEGIN
         // that is dropped on its way leaves PostgreSQL's session in a transaction that the pool knows nothing of.
-        let db = self.db.clone();
-        let begun = tokio::spawn(async move { Ok::<_, DbErr>((db.begin_with_options(options).await?, writer)) });
+        let (db, metrics) = (self.db.clone(), self.metrics.clone());
+        let begun = tokio::spawn(async move {
+            let begun = metrics.beginning(&db, db.begin_with_options(options)).await;
+            Ok::<_, DbErr>((begun?, writer))
+        });
         let (transaction, writer) =
             begun.await.map_err(|ended| DbErr::Conn(RuntimeErr::Internal(ended.to_string())))??;
         Ok(UnitOfWork {
-            transaction,
+            transaction: Transaction::new(transaction, self.place.clone()),
             events: Vec::new(),
             repeated: Vec::new(),
             now: OnceLock::new(),
@@ -127,7 +158,7 @@ pub fn says_nothing_of(id: impl IntoColumnRef) -> SimpleExpr {
 #[derive(Debug)]
 pub struct UnitOfWork {
     // Dropped, and so rolled back, before the writer's turn ends.
-    transaction: DatabaseTransaction,
+    transaction: Transaction,
     events: Vec<row::ActiveModel>,
     repeated: Vec<row::ActiveModel>,
     now: OnceLock<DateTime<Utc>>,
@@ -137,7 +168,7 @@ pub struct UnitOfWork {
 
 impl UnitOfWork {
     /// The transaction, for statements.
-    pub fn db(&self) -> &DatabaseTransaction {
+    pub fn db(&self) -> &Transaction {
         &self.transaction
     }
 
@@ -196,7 +227,8 @@ impl UnitOfWork {
         asks: bool,
     ) -> Result<(), DbErr> {
         let event = self.envelope(cause, said)?;
-        self.repeated.push(EventEnvelope { asks, ..event }.into());
+        let event = row::ActiveModel::from(EventEnvelope { asks, ..event });
+        self.repeated.push(row::ActiveModel { repeated_at: Set(Some(self.now())), ..event });
         Ok(())
     }
 
@@ -205,20 +237,24 @@ impl UnitOfWork {
         let body = serde_json::to_vec(event).map_err(|e| DbErr::Json(e.to_string()))?;
         // The creation context travels in the row, so that the trace goes on even if this process dies before the
         // relay runs (OpenTelemetry semantic conventions for messaging, "create").
+        let destination = format!("{}:{}", topology::EXCHANGE, E::TYPE);
         let span = info_span!(
             "create",
-            otel.name = format!("create {}:{}", topology::EXCHANGE, E::TYPE),
+            otel.name = format!("create {destination}"),
             otel.kind = "producer",
             messaging.system = "rabbitmq",
             messaging.operation.name = "create",
             messaging.operation.r#type = "create",
-            messaging.destination.name = topology::EXCHANGE,
+            messaging.destination.name = destination,
             messaging.rabbitmq.destination.routing_key = E::TYPE.as_str(),
             messaging.message.id = %event_id(aggregate_id, event_no),
             messaging.message.conversation_id = %event.order_id(),
         );
-        if let Some(cause) = cause {
-            propagation::set_parent(&span, cause);
+        match cause {
+            Some(cause) => propagation::set_parent(&span, cause, self.outbox.source),
+            // Nobody asked for it: it is where a trace begins.
+            None if Span::current().is_none() => propagation::set_root(&span, self.outbox.source),
+            None => {}
         }
         Ok(EventEnvelope {
             id: event_id(aggregate_id, event_no),
@@ -241,16 +277,17 @@ impl UnitOfWork {
     pub async fn commit(self) -> Result<(), DbErr> {
         let published = !self.events.is_empty() || !self.repeated.is_empty();
         for rows in portions(&self.events) {
-            row::Entity::insert_many(rows.iter().cloned()).exec_without_returning(&self.transaction).await?;
+            let insert = row::Entity::insert_many(rows.iter().cloned()).exec_without_returning(&self.transaction);
+            statement(&self.transaction, "INSERT", "outbox", insert).await?;
         }
         let once = OnConflict::columns([row::Column::AggregateId, row::Column::EventNo]).do_nothing().to_owned();
         for rows in portions(&self.repeated) {
-            row::Entity::insert_many(rows.iter().cloned())
+            let insert = row::Entity::insert_many(rows.iter().cloned())
                 .on_conflict(once.clone())
-                .exec_without_returning(&self.transaction)
-                .await?;
+                .exec_without_returning(&self.transaction);
+            statement(&self.transaction, "INSERT", "outbox", insert).await?;
         }
-        self.transaction.commit().await?;
+        self.outbox.metrics.committing(self.transaction.commit()).await?;
         if published {
             self.outbox.wake.notify_one();
         }

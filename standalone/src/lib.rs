@@ -10,7 +10,6 @@ mod config;
 mod data;
 pub mod demo;
 mod gateway;
-mod metrics;
 mod obstacle;
 mod port_owner;
 mod ports;
@@ -24,6 +23,7 @@ use anyhow::Result;
 use chassis::{
     identity::IdentityConfig,
     listen::{Listen, Listener},
+    metrics::MetricsServer,
     service::RunningService,
 };
 use messaging::{EventBus, in_process::InProcessBus};
@@ -40,7 +40,7 @@ pub struct Tandem {
     invoices: RunningService,
     bff: RunningService,
     gateway: RunningService,
-    metrics: RunningService,
+    metrics: MetricsServer,
     bus: Arc<dyn EventBus>,
     steps: Steps,
     banner: String,
@@ -73,7 +73,8 @@ pub async fn start(config: Config) -> Result<Tandem> {
     bff.api = config.api.clone();
     let bff = bff::start(bff, Arc::clone(&bus)).await?;
     let gateway = gateway::start(ports.gateway, &orders, &invoices, &bff);
-    let metrics = metrics::start(ports.metrics);
+    let measured = [&orders, &invoices, &bff].into_iter().filter_map(|service| service.metrics());
+    let metrics = MetricsServer::start("tandem", ports.metrics, measured);
 
     // The BFF looks first whether the services are those it knows; until then it calls itself unready.
     samples::await_ready(gateway.url()).await?;

@@ -30,7 +30,8 @@ async fn main() -> ExitCode {
 
 async fn serve(config: Config, demo: Option<Pace>) -> anyhow::Result<()> {
     // The banner is what a first start should show; RUST_LOG=info shows the rest.
-    let telemetry = chassis::telemetry::init_with_logs("tandem", &config.telemetry, "warn")?;
+    let services = &[orders::NAME, invoices::NAME, bff::NAME];
+    let telemetry = chassis::telemetry::init_services("tandem", services, &config.telemetry, "warn")?;
     // Listening for signals before the start: Ctrl+C during the samples stops cleanly, too.
     let termination = tokio::spawn(chassis::service::termination());
     let (open, quiet) = (config.open, config.quiet);

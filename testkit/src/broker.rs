@@ -96,6 +96,21 @@ impl TestBroker {
         self.call(Method::PUT, queue, Some(json!({ "durable": true, "arguments": arguments }))).await;
     }
 
+    /// Writes a message straight into a queue, as a plain client does.
+    pub async fn publish(&self, queue: &str, body: &Value, headers: &[(&str, &str)]) {
+        let exchange = self.path("api/exchanges", &["amq.default", "publish"]);
+        let headers: serde_json::Map<String, Value> =
+            headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        let message = json!({
+            "properties": { "delivery_mode": 2, "headers": headers },
+            "routing_key": queue,
+            "payload": body.to_string(),
+            "payload_encoding": "string",
+        });
+        let answer: Value = self.call(Method::POST, exchange, Some(message)).await.json().await.unwrap();
+        assert_eq!(answer["routed"], true, "{answer}");
+    }
+
     /// `host:port`, as it is written in the URL.
     pub fn address(&self) -> &str {
         let authority = self.url.split('/').nth(2).unwrap_or_default();

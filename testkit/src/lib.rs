@@ -12,21 +12,27 @@
     reason = "a test that cannot go on says so and fails"
 )]
 
+pub mod attacks;
 pub mod broker;
 pub mod database;
 pub mod event_stream;
 pub mod otlp;
+pub mod processes;
 pub mod proxy;
 pub mod roles;
+pub mod scrape;
+pub mod secrets;
 pub mod socket;
 pub mod tls;
 pub mod tokens;
 mod wait;
+pub mod waterfall;
 pub mod world;
 
 pub use broker::TestBroker;
 pub use database::TestDatabase;
 pub use event_stream::{EventStream, StreamEvent};
+pub use scrape::Scrape;
 pub use socket::Socket;
 pub use wait::{PATIENCE, eventually};
 pub use world::World;
@@ -43,6 +49,19 @@ pub fn assert_schema(file: &str, printed: &str) {
 /// The same for the description of a REST API.
 pub fn assert_openapi(file: &str, printed: &str) {
     assert_contract(&format!("openapi/{file}"), printed);
+}
+
+/// Holds the list of metrics that the code prints against `docs/metrics.md`. `UPDATE_METRICS=1` rewrites the file.
+pub fn assert_metrics_document(printed: &str) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+    if std::env::var_os("UPDATE_METRICS").is_some() {
+        std::fs::write(path, printed).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(path).unwrap() == printed,
+        "docs/metrics.md is not what the code registers; see the difference after \
+         UPDATE_METRICS=1 cargo test -p standalone --test it metrics::catalogue"
+    );
 }
 
 fn assert_contract(file: &str, printed: &str) {

@@ -1,11 +1,20 @@
 //! An OTLP/HTTP receiver: what a process exports arrives here, over the real transport.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    io::Read,
+    sync::{Arc, Mutex},
+};
 
-use axum::{Router, extract::State, http::StatusCode, routing::post};
-use bytes::Bytes;
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+};
+use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value, trace::v1::Span,
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::{AnyValue, KeyValue, any_value},
+    trace::v1::Span,
 };
 use prost::Message;
 use tokio::net::TcpListener;
@@ -14,7 +23,13 @@ use tokio::net::TcpListener;
 #[derive(Debug, Clone)]
 pub struct OtlpReceiver {
     endpoint: String,
-    spans: Arc<Mutex<Vec<ReceivedSpan>>>,
+    received: Arc<Mutex<Received>>,
+}
+
+#[derive(Debug, Default)]
+struct Received {
+    spans: Vec<ReceivedSpan>,
+    requests: Vec<ReceivedRequest>,
 }
 
 /// A span and the service it came from.
@@ -22,15 +37,54 @@ pub struct OtlpReceiver {
 pub struct ReceivedSpan {
     /// `service.name` of its resource.
     pub service: String,
+    /// All attributes of its resource.
+    pub resource: Vec<KeyValue>,
     /// The span.
     pub span: Span,
+}
+
+/// A batch of spans on its way here.
+#[derive(Debug, Clone)]
+pub struct ReceivedRequest {
+    /// Where to.
+    pub path: String,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// How many spans it brought.
+    pub spans: usize,
 }
 
 impl ReceivedSpan {
     /// The trace id in hexadecimal.
     pub fn trace_id(&self) -> String {
-        self.span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.span.trace_id)
     }
+
+    /// An attribute of the span as text.
+    pub fn attribute(&self, key: &str) -> Option<String> {
+        value_of(&self.span.attributes, key)
+    }
+
+    /// An attribute of its resource as text.
+    pub fn resource_attribute(&self, key: &str) -> Option<String> {
+        value_of(&self.resource, key)
+    }
+}
+
+fn value_of(attributes: &[KeyValue], key: &str) -> Option<String> {
+    attributes.iter().find(|attribute| attribute.key == key).map(|attribute| text(attribute.value.as_ref()))
+}
+
+fn text(value: Option<&AnyValue>) -> String {
+    match value.and_then(|value| value.value.as_ref()) {
+        Some(any_value::Value::StringValue(text)) => text.clone(),
+        Some(any_value::Value::IntValue(number)) => number.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl OtlpReceiver {
@@ -38,8 +92,9 @@ impl OtlpReceiver {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let receiver = Self { endpoint, spans: Arc::default() };
-        let routes = Router::new().route("/v1/traces", post(receive)).with_state(Arc::clone(&receiver.spans));
+        let receiver = Self { endpoint, received: Arc::default() };
+        // Whatever the path: it is one of the things that a process may be told.
+        let routes = Router::new().fallback(receive).with_state(Arc::clone(&receiver.received));
         tokio::spawn(async move { axum::serve(listener, routes).await });
         receiver
     }
@@ -51,7 +106,19 @@ impl OtlpReceiver {
 
     /// What has arrived so far.
     pub fn spans(&self) -> Vec<ReceivedSpan> {
-        self.spans.lock().unwrap().clone()
+        self.received.lock().unwrap().spans.clone()
+    }
+
+    /// What has arrived so far of one trace.
+    pub fn trace(&self, trace_id: &str) -> Vec<ReceivedSpan> {
+        let mut spans = self.spans();
+        spans.retain(|span| span.trace_id() == trace_id);
+        spans
+    }
+
+    /// The batches that have arrived so far.
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.received.lock().unwrap().requests.clone()
     }
 }
 
@@ -61,26 +128,38 @@ pub fn trace_this_process() {
     ONCE.call_once(|| {
         let config = chassis::telemetry::TelemetryConfig::default();
         // For as long as the process lives: nothing is exported, so nothing is lost without a shutdown.
-        std::mem::forget(chassis::telemetry::init_with_logs("test", &config, "off").unwrap());
+        std::mem::forget(chassis::telemetry::init_services("test", &[], &config, "off").unwrap());
     });
 }
 
-async fn receive(State(spans): State<Arc<Mutex<Vec<ReceivedSpan>>>>, body: Bytes) -> StatusCode {
+async fn receive(State(received): State<Arc<Mutex<Received>>>, request: Request) -> StatusCode {
+    let (head, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, 64 * 1024 * 1024).await else { return StatusCode::BAD_REQUEST };
+    let body = match head.headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if encoding == "gzip" => {
+            let mut plain = Vec::new();
+            if GzDecoder::new(&body[..]).read_to_end(&mut plain).is_err() {
+                return StatusCode::BAD_REQUEST;
+            }
+            plain.into()
+        }
+        _ => body,
+    };
     let Ok(request) = ExportTraceServiceRequest::decode(body) else { return StatusCode::BAD_REQUEST };
+    let mut spans = Vec::new();
     for resource in request.resource_spans {
         let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
-        let service = attributes
-            .into_iter()
-            .find(|attribute| attribute.key == "service.name")
-            .and_then(|attribute| attribute.value?.value)
-            .map(|value| match value {
-                any_value::Value::StringValue(name) => name,
-                other => format!("{other:?}"),
-            })
-            .unwrap_or_default();
+        let service = value_of(&attributes, "service.name").unwrap_or_default();
         for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-            spans.lock().unwrap().push(ReceivedSpan { service: service.clone(), span });
+            spans.push(ReceivedSpan { service: service.clone(), resource: attributes.clone(), span });
         }
     }
+    let mut received = received.lock().unwrap();
+    received.requests.push(ReceivedRequest {
+        path: head.uri.path().to_owned(),
+        headers: head.headers,
+        spans: spans.len(),
+    });
+    received.spans.append(&mut spans);
     StatusCode::OK
 }

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::{
+    io::{copy, copy_bidirectional, sink},
+    net::{TcpListener, TcpStream, lookup_host},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A proxy on a port of its own. While it is down it has no open connection and refuses new ones.
@@ -13,12 +16,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub struct Proxy {
     address: SocketAddr,
     target: SocketAddr,
+    /// One for each connection that the client has not closed.
+    open: Arc<()>,
     running: Mutex<Option<Running>>,
 }
 
 #[derive(Debug)]
 struct Running {
     stop: CancellationToken,
+    silent: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -27,7 +33,8 @@ impl Proxy {
     pub async fn to(target: &str) -> Arc<Self> {
         let target = lookup_host(target).await.unwrap().next().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy = Self { address: listener.local_addr().unwrap(), target, running: Mutex::new(None) };
+        let (address, open) = (listener.local_addr().unwrap(), Arc::new(()));
+        let proxy = Self { address, target, open, running: Mutex::new(None) };
         proxy.run(listener);
         Arc::new(proxy)
     }
@@ -37,10 +44,22 @@ impl Proxy {
         self.address
     }
 
+    /// How many connections the client has open.
+    pub fn open(&self) -> usize {
+        Arc::strong_count(&self.open) - 1
+    }
+
+    /// From now on everything stays open and nothing arrives, as in a network that swallows what it is given.
+    pub fn silence(&self) {
+        if let Some(running) = &*self.running.lock().unwrap() {
+            running.silent.cancel();
+        }
+    }
+
     /// Cuts every connection and refuses new ones.
     pub async fn cut(&self) {
         let running = self.running.lock().unwrap().take();
-        if let Some(Running { stop, tasks }) = running {
+        if let Some(Running { stop, tasks, .. }) = running {
             stop.cancel();
             tasks.close();
             tasks.wait().await;
@@ -54,8 +73,9 @@ impl Proxy {
     }
 
     fn run(&self, listener: TcpListener) {
-        let running = Running { stop: CancellationToken::new(), tasks: TaskTracker::new() };
-        let (stop, tasks, target) = (running.stop.clone(), running.tasks.clone(), self.target);
+        let (stop, silent) = (CancellationToken::new(), CancellationToken::new());
+        let running = Running { stop: stop.clone(), silent: silent.clone(), tasks: TaskTracker::new() };
+        let (tasks, target, open) = (running.tasks.clone(), self.target, Arc::downgrade(&self.open));
         running.tasks.spawn(async move {
             loop {
                 let (mut client, _) = tokio::select! {
@@ -65,12 +85,21 @@ impl Proxy {
                         Err(_) => continue,
                     },
                 };
-                let stop = stop.clone();
+                let (stop, silent, open) = (stop.clone(), silent.clone(), open.upgrade());
                 tasks.spawn(async move {
+                    let _open = open;
                     let Ok(mut server) = TcpStream::connect(target).await else { return };
+                    let passes = async {
+                        tokio::select! {
+                            _ = copy_bidirectional(&mut client, &mut server) => return,
+                            () = silent.cancelled() => {}
+                        }
+                        // Until the client closes it.
+                        let _ = copy(&mut client, &mut sink()).await;
+                    };
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        () = passes => {}
                     }
                 });
             }

@@ -3,7 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bff::LiveGauges;
-use chassis::{identity::IdentityConfig, listen::Listen, service::RunningService};
+use chassis::{
+    identity::IdentityConfig,
+    listen::Listen,
+    metrics::{self, Format, Metrics},
+    service::RunningService,
+};
 use contracts::{Amount, topology::Queue};
 use invoices::invoice::AmountLimit;
 use messaging::{EventBus, Outcome, in_process::InProcessBus, rabbitmq::RabbitMq};
@@ -13,7 +18,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{PATIENCE, TestBroker, TestDatabase, eventually};
+use crate::{PATIENCE, Scrape, TestBroker, TestDatabase, eventually};
 
 /// Orders, invoices and the BFF, with a database each and a bus between them.
 pub struct World {
@@ -216,6 +221,13 @@ impl World {
             Some(address) => database.url_at(address),
             None => database.url(),
         }
+    }
+
+    /// The metrics of all services, as a scrape of each would find them now.
+    pub async fn scrape(&self) -> Scrape {
+        let services = self.orders.iter().chain(&self.invoices).chain(&self.bffs);
+        let measured: Vec<Metrics> = services.filter_map(RunningService::metrics).collect();
+        Scrape::read(metrics::render(&measured, Format::Text).await)
     }
 
     /// The base URL of an orders replica.

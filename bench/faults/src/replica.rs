@@ -85,7 +85,7 @@ impl Replica {
             ("HOST", "127.0.0.1".to_owned()),
             ("PORT", port.to_string()),
             ("METRICS_PORT", "0".to_owned()),
-            ("RUST_LOG", "info".to_owned()),
+            ("RUST_LOG", "info,access=warn,outcome=warn".to_owned()),
             ("INVOICE_AMOUNT_LIMIT", amount_limit.to_string()),
             // A reconciler that mends what was lost would hide it, and its questions are duplicates without a kill.
             ("RECONCILE_AFTER_SECONDS", "86400".to_owned()),

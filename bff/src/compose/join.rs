@@ -57,7 +57,8 @@ impl Composer {
         }
         let order = take_order(&mut selection);
         let operation = Operation::order_entities(ids, Selection::object().with("invoice", selection));
-        let entities = self.subgraphs.invoices.entities::<InvoicedOrder>(&operation, &self.terms).await;
+        let entities = self.subgraphs.invoices.entities::<InvoicedOrder>(&operation, &self.terms);
+        let entities = self.fields().measure("Order", "invoice", entities).await;
         let mut invoices: Vec<_> =
             entities.into_iter().map(|entity| entity.map(|order| order.and_then(|order| order.invoice))).collect();
         if let Some(order) = order {
@@ -122,6 +123,7 @@ impl Composer {
             return ids.iter().map(|_| Ok(Some(Order::default()))).collect();
         }
         let operation = Operation::order_entities(ids, selection);
-        self.subgraphs.orders.entities(&operation, &self.terms).await
+        let orders = self.subgraphs.orders.entities(&operation, &self.terms);
+        self.fields().measure("Invoice", "order", orders).await
     }
 }

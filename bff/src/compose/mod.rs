@@ -17,13 +17,18 @@ use std::sync::Arc;
 use chassis::identity::Caller;
 use tokio::time::Instant;
 
-use crate::subgraph::{Subgraph, Terms};
+use crate::{
+    metrics::FieldMetrics,
+    subgraph::{Subgraph, Terms},
+};
 
 /// The services behind the API.
 #[derive(Debug)]
 pub(crate) struct Subgraphs {
     pub(crate) orders: Subgraph,
     pub(crate) invoices: Subgraph,
+    /// How long fields wait for them.
+    pub(crate) fields: FieldMetrics,
 }
 
 /// Composes the answers of one request.
@@ -38,6 +43,11 @@ impl Composer {
     /// A composer for a request of `caller` that has until `deadline`.
     pub(crate) fn new(subgraphs: Arc<Subgraphs>, deadline: Instant, caller: Caller) -> Self {
         Self { subgraphs, terms: Terms { deadline, caller, alone: false } }
+    }
+
+    /// How long fields wait.
+    pub(crate) fn fields(&self) -> &FieldMetrics {
+        &self.subgraphs.fields
     }
 
     /// The same, reading nothing that was asked for before now.

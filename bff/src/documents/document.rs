@@ -3,7 +3,10 @@
 use async_graphql::{ServerError, parser::types::ExecutableDocument};
 use chassis::graphql::{add_placeholders, parse};
 
-use crate::{guard::Guard, overlap};
+use crate::{
+    guard::{DocumentSize, Guard},
+    overlap,
+};
 
 /// A document that passed the guard.
 #[derive(Debug)]
@@ -12,6 +15,8 @@ pub(crate) struct Document {
     pub(crate) executable: ExecutableDocument,
     /// Whether placeholders must be taken out of its answer.
     pub(crate) has_placeholders: bool,
+    /// How much it asks for.
+    pub(crate) size: DocumentSize,
 }
 
 impl Document {
@@ -20,12 +25,12 @@ impl Document {
     pub(super) fn check(text: &str, guard: &Guard) -> Result<Self, ServerError> {
         guard.text(text)?;
         let mut executable = parse(text)?;
-        guard.document(&executable)?;
+        let size = guard.document(&executable)?;
         for (_, operation) in executable.operations.iter() {
             overlap::check(&operation.node, &executable)?;
         }
         let has_placeholders = add_placeholders(&mut executable);
-        Ok(Self { executable, has_placeholders })
+        Ok(Self { executable, has_placeholders, size })
     }
 }
 

@@ -11,6 +11,7 @@ mod persisted;
 mod trusted;
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -45,6 +46,14 @@ impl Documents {
     /// What is wrong with the file, naming it and the document at fault.
     pub(crate) fn trusted(manifest: &Path, guard: &Guard) -> anyhow::Result<Self> {
         Trusted::read(manifest, guard).map(Self::Trusted)
+    }
+
+    /// The names of all operations that may run, where that is known.
+    pub(crate) fn operation_names(&self) -> BTreeSet<String> {
+        match self {
+            Self::Any { .. } => BTreeSet::new(),
+            Self::Trusted(trusted) => trusted.operation_names(),
+        }
     }
 
     /// The document of a request.

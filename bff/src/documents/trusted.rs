@@ -4,7 +4,12 @@
 //! Two formats of the manifest: Apollo's (`{"format": "apollo-persisted-query-manifest", "version": 1, "operations":
 //! [{"id", "body", …}]}`) and a plain map from a name, as a rule the hash, to the text.
 
-use std::{collections::HashMap, fs, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use async_graphql::ServerError;
@@ -65,6 +70,11 @@ impl Trusted {
         }
         ensure!(!trusted.by_id.is_empty(), "there is no document in it, so nothing could run");
         Ok(trusted)
+    }
+
+    pub(super) fn operation_names(&self) -> BTreeSet<String> {
+        let operations = self.by_text.values().flat_map(|document| document.executable.operations.iter());
+        operations.filter_map(|(name, _)| name.map(ToString::to_string)).collect()
     }
 
     /// The document of this name.

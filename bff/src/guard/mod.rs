@@ -13,6 +13,7 @@ use async_graphql::{ErrorExtensionValues, ServerError, Value, Variables, parser:
 use chassis::graphql::request_error;
 
 pub use limits::Limits;
+pub(crate) use size::DocumentSize;
 use tokens::Tokens;
 
 /// Holds requests to the limits.
@@ -58,12 +59,12 @@ impl Guard {
         within(TOO_LARGE, "bytes", text.len() as u64, self.limits.document_bytes.into())
     }
 
-    /// Checks a document as if every fragment stood wherever it is spread.
+    /// Checks a document as if every fragment stood wherever it is spread, and answers how large that is.
     ///
     /// # Errors
     /// `QUERY_TOO_COMPLEX`, naming the limit; `GRAPHQL_VALIDATION_FAILED` for fragments that spread themselves, and
     /// for a `__typename` with arguments or fields, which validation does not look at.
-    pub(crate) fn document(&self, document: &ExecutableDocument) -> Result<(), ServerError> {
+    pub(crate) fn document(&self, document: &ExecutableDocument) -> Result<DocumentSize, ServerError> {
         size::check(document, &self.limits)
     }
 

@@ -23,8 +23,17 @@ const MAX_INTROSPECTION_LISTS: u64 = 2;
 /// of which our schema has.
 const MAX_INTROSPECTION_VALUES: u64 = 200_000;
 
+/// How much a document asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DocumentSize {
+    /// Fields, inline fragments and fragment spreads, each wherever it stands.
+    pub(crate) selections: u64,
+    /// Fields within each other.
+    pub(crate) depth: u64,
+}
+
 /// Refuses a document that is larger than the limits allow.
-pub(super) fn check(document: &ExecutableDocument, limits: &Limits) -> Result<(), ServerError> {
+pub(super) fn check(document: &ExecutableDocument, limits: &Limits) -> Result<DocumentSize, ServerError> {
     let mut walk = Walk { fragments: &document.fragments, limits, measured: HashMap::new(), steps: 0 };
     walk.document(document)
 }
@@ -80,8 +89,8 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn document(&mut self, document: &'a ExecutableDocument) -> Result<(), ServerError> {
-        let mut selections = 0_u64;
+    fn document(&mut self, document: &'a ExecutableDocument) -> Result<DocumentSize, ServerError> {
+        let (mut selections, mut depth) = (0_u64, 0);
         for (_, operation) in document.operations.iter() {
             self.directives(&operation.node.directives)?;
             for variable in &operation.node.variable_definitions {
@@ -93,12 +102,14 @@ impl<'a> Walk<'a> {
             within(TOO_COMPLEX, "aliases", size.aliases, self.limits.aliases.into())?;
             within(TOO_COMPLEX, "values by introspection", size.introspected, MAX_INTROSPECTION_VALUES)?;
             selections = selections.saturating_add(size.selections);
+            depth = depth.max(size.depth);
         }
         // Validation goes through all operations, whichever of them runs, and through fragments that nobody spreads.
         for (name, fragment) in &document.fragments {
             self.fragment(name, fragment.pos, 0)?;
         }
-        within(TOO_COMPLEX, "selections", selections, self.limits.selections.into())
+        within(TOO_COMPLEX, "selections", selections, self.limits.selections.into())?;
+        Ok(DocumentSize { selections, depth })
     }
 
     /// Measures a selection set that stands within `level` others.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use async_graphql::ID;
-use chassis::identity::Caller;
+use chassis::{identity::Caller, propagation};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info_span};
@@ -73,7 +73,8 @@ impl Reader {
         let broken_off = BrokenOff(&self);
         while let Some(batch) = self.next_batch() {
             let ids: Vec<ID> = batch.iter().map(|(id, _)| ID::from(id.to_string())).collect();
-            let span = info_span!(parent: None, "read updates", orders = ids.len());
+            let span = info_span!(parent: None, "read updates", orders = ids.len() as i64);
+            propagation::set_root(&span, crate::NAME);
             let composer = self.source.composer(&self.caller);
             let answers = composer.orders_by_id(&ids, self.selection.clone()).instrument(span).await;
             for ((_, waiting), answer) in batch.into_iter().zip(answers) {

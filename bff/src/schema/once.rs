@@ -12,9 +12,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use async_graphql::{Context, ErrorExtensions, Name, Result};
+use async_graphql::{Context, ErrorExtensions, Name, Result, parser::types::OperationType};
 use chassis::graphql::ApiError;
 use tokio::sync::OnceCell;
+use tracing::{Instrument, Span, field::Empty, info_span};
 
 use crate::{
     compose::Composer,
@@ -61,13 +62,32 @@ where
     let Some(answer) = state.answer::<T>(key) else {
         return Some(Err(ApiError::internal(&format_args!("{key} stands for two different fields")).extend()));
     };
-    let fetched = answer.get_or_init(|| async {
-        let found = fetch(state.compose.clone(), whole_selection(ctx, key)).await;
-        found.map(|object| object.map(Arc::new))
+    let fetched = answer.get_or_init(|| {
+        // Fields that wait for a service are the ones worth a span, and a number.
+        let (root, field) = (root_of(ctx), &ctx.item.node.name.node);
+        let span = info_span!("resolve", otel.name = format!("{root}.{field}"), otel.status_code = Empty,);
+        async move {
+            let fetching = fetch(state.compose.clone(), whole_selection(ctx, key));
+            let found = state.compose.fields().measure(root, field, fetching).await;
+            if found.is_err() {
+                Span::current().record("otel.status_code", "ERROR");
+            }
+            found.map(|object| object.map(Arc::new))
+        }
+        .instrument(span)
     });
     match fetched.await {
         Ok(object) => object.clone().map(Ok),
         Err(error) => Some(Err(error.to_client())),
+    }
+}
+
+/// The type that root fields are fields of.
+fn root_of(ctx: &Context<'_>) -> &'static str {
+    match ctx.query_env.operation.node.ty {
+        OperationType::Query => "Query",
+        OperationType::Mutation => "Mutation",
+        OperationType::Subscription => "Subscription",
     }
 }
 

@@ -13,6 +13,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::metrics::BreakerState;
+
 /// So many failures in a row open the breaker.
 const TRIPS: u32 = 5;
 
@@ -60,6 +62,15 @@ impl Breaker {
                 Some(Permit { breaker: self, probe: true })
             }
             State::Open { .. } | State::HalfOpen { .. } => None,
+        }
+    }
+
+    /// How it is. Open also when its pause is over and nobody has called since.
+    pub(super) fn state(&self) -> BreakerState {
+        match *self.lock() {
+            State::Closed { .. } => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 
@@ -143,8 +154,10 @@ mod tests {
         breaker.permit().unwrap().succeeded();
         fail(&breaker, TRIPS - 1);
         assert!(breaker.permit().is_some());
+        assert_eq!(breaker.state(), BreakerState::Closed);
         fail(&breaker, 1);
         assert!(breaker.permit().is_none());
+        assert_eq!(breaker.state(), BreakerState::Open);
     }
 
     #[tokio::test(start_paused = true)]
@@ -154,6 +167,7 @@ mod tests {
         advance(PAUSE).await;
         let probe = breaker.permit().unwrap();
         assert!(breaker.permit().is_none(), "one at a time");
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
         probe.failed();
         advance(PAUSE).await;
         assert!(breaker.permit().is_none(), "the pause has doubled");

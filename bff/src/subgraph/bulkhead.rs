@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 #[derive(Debug)]
 pub(super) struct Bulkhead {
     calls: Semaphore,
+    most_calls: usize,
     waiting: AtomicUsize,
     most_waiting: usize,
 }
@@ -20,7 +21,17 @@ pub(super) struct Full;
 impl Bulkhead {
     /// For `calls` at a time, and `waiting` more.
     pub(super) fn new(calls: usize, waiting: usize) -> Self {
-        Self { calls: Semaphore::new(calls), waiting: AtomicUsize::new(0), most_waiting: waiting }
+        Self { calls: Semaphore::new(calls), most_calls: calls, waiting: AtomicUsize::new(0), most_waiting: waiting }
+    }
+
+    /// How many calls are on their way.
+    pub(super) fn active(&self) -> usize {
+        self.most_calls.saturating_sub(self.calls.available_permits())
+    }
+
+    /// How many wait for a place.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
     }
 
     /// Waits for a place; whoever has it may call.

@@ -17,6 +17,7 @@ use super::{
     breaker::Breaker,
     bulkhead::{Bulkhead, Full},
     error::{ErrorKind, SubgraphError},
+    metrics::{CallMetrics, OneCallMetrics, Rejection, Request},
 };
 
 /// The largest answer that is read, in bytes. A page of a hundred orders with their timelines is far smaller.
@@ -49,6 +50,7 @@ pub(super) struct Client {
     timeout: Duration,
     bulkhead: Bulkhead,
     breaker: Breaker,
+    metrics: OneCallMetrics,
 }
 
 /// The connections to all services. Redirects and proxies are for the open internet; here they would only send a
@@ -66,11 +68,19 @@ pub(crate) fn http_client() -> anyhow::Result<reqwest::Client> {
 }
 
 impl Client {
-    pub(super) fn new(name: &'static str, base: &Url, http: reqwest::Client, limits: Limits) -> Self {
+    pub(super) fn new(
+        name: &'static str,
+        base: &Url,
+        http: reqwest::Client,
+        limits: Limits,
+        metrics: &CallMetrics,
+    ) -> Self {
+        let endpoint = below(base, "graphql");
         Self {
             name,
             http,
-            endpoint: below(base, "graphql"),
+            metrics: metrics.of(name, &endpoint),
+            endpoint,
             timeout: limits.timeout,
             bulkhead: Bulkhead::new(limits.calls, limits.waiting),
             breaker: Breaker::new(name),
@@ -81,19 +91,36 @@ impl Client {
         self.name
     }
 
+    pub(super) fn bulkhead(&self) -> &Bulkhead {
+        &self.bulkhead
+    }
+
+    pub(super) fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    pub(super) fn metrics(&self) -> &OneCallMetrics {
+        &self.metrics
+    }
+
     /// Sends `body` for `caller` and answers with the body of the answer; `repeatable` when sending it twice does no harm.
-    /// In its span (OpenTelemetry semantic conventions for HTTP clients).
+    /// In its span (OpenTelemetry semantic conventions for HTTP clients), unless it is asked in no request's name.
     pub(super) async fn fetch(
         self: Arc<Self>,
         body: Bytes,
         repeatable: bool,
         caller: Caller,
     ) -> Result<Bytes, SubgraphError> {
+        if Span::current().is_none() {
+            return self.guarded(body, repeatable, &caller).await.map_err(|failure| self.failed(failure));
+        }
         let span = info_span!(
             "call",
-            otel.name = "POST",
+            otel.name = "POST /graphql",
             otel.kind = "client",
             http.request.method = "POST",
+            url.template = "/graphql",
+            network.protocol.version = "1.1",
             server.address = self.endpoint.host_str(),
             server.port = self.endpoint.port_or_known_default().map(i64::from),
             url.full = self.endpoint.as_str(),
@@ -110,13 +137,18 @@ impl Client {
     /// Makes the call when there is room for it and hope.
     async fn guarded(&self, body: Bytes, repeatable: bool, caller: &Caller) -> Result<Bytes, Failure> {
         let limit = Instant::now() + self.timeout;
+        let rejected = |reason, failure| {
+            self.metrics.rejected(reason);
+            failure
+        };
         let _place = match timeout_at(limit, self.bulkhead.enter()).await {
             Ok(Ok(place)) => place,
-            Ok(Err(Full)) => return Err(Failure::Busy),
-            Err(_) => return Err(Failure::Timeout),
+            Ok(Err(Full)) => return Err(rejected(Rejection::Busy, Failure::Busy)),
+            Err(_) => return Err(rejected(Rejection::Timeout, Failure::Timeout)),
         };
-        let permit = self.breaker.permit().ok_or(Failure::LeftAlone)?;
-        let answer = timeout_at(limit, self.attempts(&body, repeatable, caller)).await.unwrap_or(Err(Failure::Timeout));
+        let permit = self.breaker.permit().ok_or_else(|| rejected(Rejection::CircuitOpen, Failure::LeftAlone))?;
+        let attempts = self.attempts(&body, repeatable, caller, limit);
+        let answer = timeout_at(limit, attempts).await.unwrap_or(Err(Failure::Timeout));
         match &answer {
             Err(failure) if failure.is_of_service() => permit.failed(),
             _ => permit.succeeded(),
@@ -125,18 +157,31 @@ impl Client {
     }
 
     /// One attempt, and another where the connection failed.
-    async fn attempts(&self, body: &Bytes, repeatable: bool, caller: &Caller) -> Result<Bytes, Failure> {
-        match self.exchange(body.clone(), caller).await {
+    async fn attempts(
+        &self,
+        body: &Bytes,
+        repeatable: bool,
+        caller: &Caller,
+        limit: Instant,
+    ) -> Result<Bytes, Failure> {
+        match self.measured_exchange(body, caller, limit).await {
             Err(Failure::Connection(error)) if repeatable && !error.is_timeout() => {
                 Span::current().record("http.request.resend_count", 1);
                 tracing::debug!(subgraph = self.name, "asking {} again, the connection failed", self.name);
-                self.exchange(body.clone(), caller).await
+                self.measured_exchange(body, caller, limit).await
             }
             answer => answer,
         }
     }
 
-    async fn exchange(&self, body: Bytes, caller: &Caller) -> Result<Bytes, Failure> {
+    async fn measured_exchange(&self, body: &Bytes, caller: &Caller, limit: Instant) -> Result<Bytes, Failure> {
+        let mut request = self.metrics.begin(limit);
+        let answer = self.exchange(body.clone(), caller, &mut request).await;
+        request.ended(answer.as_ref().err().map(Failure::error_type));
+        answer
+    }
+
+    async fn exchange(&self, body: Bytes, caller: &Caller, measured: &mut Request<'_>) -> Result<Bytes, Failure> {
         const JSON: header::HeaderValue = header::HeaderValue::from_static("application/json");
         let request = self.http.post(self.endpoint.clone()).header(header::CONTENT_TYPE, JSON).body(body);
         let mut request = request.build().map_err(Failure::Connection)?;
@@ -144,10 +189,14 @@ impl Client {
         if let Some(token) = &caller.token {
             request.headers_mut().insert(header::AUTHORIZATION, token.to_header());
         }
-        propagation::inject_headers(request.headers_mut());
+        match Span::current().is_none() {
+            true => propagation::inject_unsampled(request.headers_mut()),
+            false => propagation::inject_headers(request.headers_mut()),
+        }
 
         let mut response = self.http.execute(request).await.map_err(Failure::Connection)?;
         let status = response.status();
+        measured.answered(status.as_u16());
         Span::current().record("http.response.status_code", i64::from(status.as_u16()));
         if !status.is_success() {
             return Err(Failure::Status(status));
@@ -237,6 +286,21 @@ impl Failure {
             Self::NotJson => (ErrorKind::BadAnswer, "not_json".to_owned()),
             Self::TooLarge => (ErrorKind::BadAnswer, "too_large".to_owned()),
             Self::NotGraphql(_) => (ErrorKind::BadAnswer, "not_graphql".to_owned()),
+        }
+    }
+
+    /// The word for it where a status is counted apart.
+    fn error_type(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Connection(error) | Self::Broken(error) if error.is_timeout() => "timeout",
+            Self::Connection(_) | Self::Broken(_) => "connection",
+            Self::Busy => "busy",
+            Self::LeftAlone => "circuit_open",
+            Self::Status(_) => "status",
+            Self::NotJson => "not_json",
+            Self::TooLarge => "too_large",
+            Self::NotGraphql(_) => "not_graphql",
         }
     }
 

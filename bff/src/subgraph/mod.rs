@@ -12,6 +12,7 @@ mod client;
 mod compatibility;
 mod error;
 mod flights;
+mod metrics;
 mod operation;
 
 use std::sync::{
@@ -20,7 +21,7 @@ use std::sync::{
 };
 
 use axum::body::Bytes;
-use chassis::{graphql::SCHEMA_QUESTION, identity::Caller};
+use chassis::{graphql::SCHEMA_QUESTION, identity::Caller, metrics::Metrics};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, join},
@@ -35,6 +36,8 @@ pub(crate) use client::{Limits, http_client};
 pub(crate) use compatibility::differences;
 pub(crate) use error::{ErrorKind, SubgraphError};
 use flights::Flights;
+pub(crate) use metrics::CallMetrics;
+use metrics::{BreakerState, InState, OfSubgraph};
 pub(crate) use operation::Operation;
 
 /// How many more calls one question for entities may cost, where the service gives up on all of them for the sake of
@@ -61,8 +64,14 @@ pub(crate) struct Terms {
 
 impl Subgraph {
     /// The service `name` under the base URL `base`.
-    pub(crate) fn new(name: &'static str, base: &Url, http: reqwest::Client, limits: Limits) -> Self {
-        Self { client: Arc::new(Client::new(name, base, http, limits)), flights: Flights::default() }
+    pub(crate) fn new(
+        name: &'static str,
+        base: &Url,
+        http: reqwest::Client,
+        limits: Limits,
+        metrics: &CallMetrics,
+    ) -> Self {
+        Self { client: Arc::new(Client::new(name, base, http, limits, metrics)), flights: Flights::default() }
     }
 
     /// The service's name, as clients and operators know it.
@@ -102,6 +111,7 @@ impl Subgraph {
     ) -> BoxFuture<'a, Vec<Result<Option<T>, SubgraphError>>> {
         async move {
             let count = operation.keys();
+            self.client.metrics().batch(count);
             let answer = match self.call(operation, terms).await {
                 Ok(answer) => answer,
                 Err(error) => return (0..count).map(|_| Err(error.clone())).collect(),
@@ -179,6 +189,42 @@ impl Subgraph {
             }
         }
     }
+}
+
+/// Has what holds the calls to `all` services back looked up.
+pub(crate) fn look_at(all: &[&Subgraph], metrics: &Metrics) {
+    let clients: Vec<Arc<Client>> = all.iter().map(|subgraph| Arc::clone(&subgraph.client)).collect();
+    let of_clients = |read: fn(&Client) -> usize| {
+        let clients = clients.clone();
+        move || {
+            let of = |client: &Arc<Client>| (OfSubgraph { subgraph: client.name() }, read(client) as f64);
+            clients.iter().map(of).collect()
+        }
+    };
+    metrics.all_observed(
+        "subgraph_calls_active",
+        "Calls to a service that are on their way",
+        of_clients(|client| client.bulkhead().active()),
+    );
+    metrics.all_observed(
+        "subgraph_calls_waiting",
+        "Calls to a service that wait for a place",
+        of_clients(|client| client.bulkhead().waiting()),
+    );
+    metrics.all_observed(
+        "subgraph_circuit_breaker_state",
+        "1 for the state that the circuit breaker of a service is in, and 0 for the others",
+        move || {
+            let states = clients.iter().flat_map(|client| {
+                let now = client.breaker().state();
+                BreakerState::ALL.iter().map(move |state| {
+                    let is_it = f64::from(u8::from(*state == now));
+                    (InState { subgraph: client.name(), state: *state }, is_it)
+                })
+            });
+            states.collect()
+        },
+    );
 }
 
 /// Takes two calls out of what is left, if there are so many.

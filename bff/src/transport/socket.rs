@@ -12,6 +12,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use chassis::{
     graphql::{GraphqlService, request_error},
     identity::{Caller, Refusal},
+    propagation,
 };
 use futures_util::{
     SinkExt, StreamExt,
@@ -201,8 +202,8 @@ impl Session {
                 }
                 // What has one answer is a request of its own, with its own trace.
                 Ok(admitted) => {
-                    let span =
-                        info_span!(parent: None, "request", otel.name = "websocket operation", otel.kind = "server");
+                    let span = info_span!(parent: None, "request", otel.name = "websocket operation");
+                    propagation::set_root(&span, crate::NAME);
                     stream::once(async move { entry.run(admitted).await }.instrument(span)).boxed()
                 }
                 Err(refusal) => stream::once(ready(Response::from_errors(vec![refusal]))).boxed(),

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use testkit::{EventStream, StreamEvent};
+use testkit::{EventStream, StreamEvent, attacks};
 
-use crate::{attacks, socket::Socket, world::World};
+use crate::{socket::Socket, world::World};
 
 #[tokio::test]
 async fn every_attack_is_refused_and_says_why() {

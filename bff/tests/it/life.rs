@@ -87,7 +87,7 @@ async fn a_service_below_a_path_is_found() {
 #[tokio::test]
 async fn the_callers_trace_goes_on_to_the_service() {
     // The only test that sets up telemetry: it is one for the process.
-    let telemetry = chassis::telemetry::init_with_logs("bff", &TelemetryConfig::default(), "off").unwrap();
+    let telemetry = chassis::telemetry::init_services("bff", &[], &TelemetryConfig::default(), "off").unwrap();
     let world = World::start().await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     world

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests too")]
 
-mod attacks;
 mod calls;
 mod cors;
 mod deadlines;
@@ -18,6 +17,7 @@ mod mutations;
 mod pages;
 mod resilience;
 mod schema;
+mod secrets;
 mod service;
 mod sharing;
 mod websockets;

@@ -9,17 +9,37 @@ const ORDER = 'id customerId amount status createdAt invoice { id number status 
 /** A request that got no answer, or one that says why it has no data. */
 export class RequestError extends Error {}
 
-async function request(query, variables) {
+// Nowhere else: what is in the browser's storage outlives the visit.
+let token = null;
+
+/** The API wants to know who asks, and was not told or does not believe it. */
+export class TokenError extends RequestError {
+  constructor(reason) {
+    super(token ? `The API does not take the token: ${reason}.` : 'The API answers only those who have a token.');
+  }
+}
+
+/** Says who asks, from now on. */
+export function useToken(text) {
+  token = text.replace(/^bearer\s+/i, '');
+}
+
+async function send(query, variables, { accept = 'application/json', signal } = {}) {
+  const headers = { 'Content-Type': 'application/json', Accept: accept };
+  if (token) headers.Authorization = `Bearer ${token}`;
   let response;
   try {
-    response = await fetch(endpoint, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json', Accept: 'application/json' },
-      body: JSON.stringify({ query, variables }),
-    });
+    response = await fetch(endpoint, { method: 'POST', headers, body: JSON.stringify({ query, variables }), signal });
   } catch {
     throw new RequestError('The API cannot be reached.');
   }
+  if (response.status !== 401) return response;
+  const { detail } = await response.json().catch(() => ({}));
+  throw new TokenError(detail);
+}
+
+async function request(query, variables) {
+  const response = await send(query, variables);
   const answer = await response.json().catch(() => null);
   if (!answer?.data) {
     throw new RequestError(answer?.errors?.[0]?.message ?? answer?.detail ?? `The API answered ${response.status}.`);
@@ -93,14 +113,39 @@ function orderOf(answer, name) {
   return readOrder(order, answer.errors, [name, 'order']);
 }
 
-/** Where an `EventSource` hears of every change. */
-export const changesUrl = `${endpoint}?${new URLSearchParams({ query: `subscription { orderUpdated { ${ORDER} } }` })}`;
+/**
+ * Every change, as the order that changed, until the server ends the stream. Calls `opened()` when it begins.
+ *
+ * By `fetch`: an `EventSource` sends no token, and cannot tell why it was refused.
+ */
+export async function* changes({ opened, signal }) {
+  const query = `subscription { orderUpdated { ${ORDER} } }`;
+  const response = await send(query, undefined, { accept: 'text/event-stream', signal });
+  if (!response.ok) throw new RequestError(`The API answered ${response.status}.`);
+  opened();
+  for await (const event of events(response.body)) {
+    if (event.startsWith('event: complete')) return;
+    const data = /^data: (.*)$/m.exec(event);
+    if (data) yield readChange(data[1]);
+  }
+}
 
-/** The order in an event of `changesUrl`. */
-export function readChange(text) {
+/** The events of a stream (HTML Standard, "Server-sent events"), as our server writes them. */
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let unread = '';
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const events = (unread + part.value).split('\n\n');
+    unread = events.pop();
+    yield* events;
+  }
+}
+
+function readChange(text) {
   const { data, errors } = JSON.parse(text);
-  if (!data?.orderUpdated) throw new RequestError(errors?.[0]?.message ?? 'Live updates have stopped.');
-  return readOrder(data.orderUpdated, errors, ['orderUpdated']);
+  if (data?.orderUpdated) return readOrder(data.orderUpdated, errors, ['orderUpdated']);
+  const { message, extensions } = errors?.[0] ?? { message: 'Live updates have stopped.' };
+  throw extensions?.code === 'UNAUTHENTICATED' ? new TokenError(message) : new RequestError(message);
 }
 
 /** The settings of this page. */

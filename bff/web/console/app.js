@@ -32,7 +32,8 @@ async function read(work) {
     await work();
     table.setAttribute('aria-busy', 'false');
   } catch (error) {
-    again(`Orders cannot be read: ${error.message} Trying again…`);
+    if (error instanceof api.TokenError) askForToken(error);
+    else again(`Orders cannot be read: ${error.message} Trying again…`);
   }
 }
 
@@ -59,6 +60,31 @@ byId('more').addEventListener('click', async ({ target }) => {
 
 // Focus has arrived where it goes only after this event.
 byId('rows').addEventListener('focusout', () => setTimeout(() => list.tidy()));
+
+// --- Who asks ---------------------------------------------------------------------------------------------------
+
+const access = byId('access');
+
+function askForToken({ message }) {
+  clearTimeout(retry);
+  setText(byId('access-reason'), message);
+  if (!list.count) show(byId('empty'), 'Orders come with a token.');
+  if (!access.hidden) return;
+  access.hidden = false;
+  // Nobody is interrupted in what they type.
+  if (document.activeElement === document.body) access.elements.token.focus();
+}
+
+access.addEventListener('submit', (event) => {
+  event.preventDefault();
+  api.useToken(access.elements.token.value.trim());
+  access.elements.token.value = '';
+  access.hidden = true;
+  // Unless the token says otherwise.
+  form.elements.customer.placeholder = 'Your own';
+  setText(byId('empty'), 'Loading…');
+  reopen();
+});
 
 // --- The filter, which the address keeps ------------------------------------------------------------------------
 
@@ -117,7 +143,8 @@ form.addEventListener('submit', async (event) => {
     announce(`Order ${shortId(order.id)} created.${hidden}`);
     receive(order);
   } catch (error) {
-    show(byId('form-error'), error.message);
+    if (error instanceof api.TokenError) askForToken(error);
+    else show(byId('form-error'), error.message);
   } finally {
     form.removeAttribute('aria-busy');
   }
@@ -135,7 +162,8 @@ function act(work) {
     try {
       await work(order);
     } catch (error) {
-      show(byId('problem'), `Order ${shortId(order.id)}: ${error.message}`);
+      if (error instanceof api.TokenError) askForToken(error);
+      else show(byId('problem'), `Order ${shortId(order.id)}: ${error.message}`);
     }
   };
 }
@@ -163,12 +191,12 @@ function receive(read) {
 
 const announce = (text) => setText(byId('announcement'), text);
 
-const STATES = { live: 'Live', connecting: 'Connecting', down: 'Disconnected, trying again', paused: 'Paused' };
+const STATES = { live: 'Live', connecting: 'Connecting', down: 'Disconnected, trying again', refused: 'Waiting for a token', paused: 'Paused' };
 
-listen({
+const reopen = listen({
   changed: receive,
   opened: () => read(() => list.refresh()),
-  failed: (error) => show(byId('problem'), error.message),
+  refused: askForToken,
   state: (state) => {
     byId('connection').dataset.state = state;
     setText(byId('connection'), STATES[state]);

@@ -88,6 +88,11 @@ export class List {
     this.#tell();
   }
 
+  /** How many orders are shown. */
+  get count() {
+    return this.#rows.size;
+  }
+
   /** What is known of an order that is shown. */
   find(id) {
     return this.#rows.get(id)?.order;

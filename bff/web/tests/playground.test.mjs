@@ -1,49 +1,17 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import { result, run, shows, tab, textOf, writeInto } from './graphiql.mjs';
 import { World, until } from './world.mjs';
 
 let world;
 before(async () => (world = await World.start()));
 after(() => world?.stop());
 
-const result = (page) => page.locator('.result-window .view-lines');
-/** Text as the editor shows it: its spaces are no-break spaces. */
-const textOf = async (locator) => (await locator.innerText()).replaceAll('\u00a0', ' ');
-const run = (page) => page.getByRole('button', { name: /Execute query/ }).click();
-
-/** Changes to a tab, and waits until GraphiQL knows its operation: it would send the name of the one before. */
-async function tab(page, name) {
-  await page.getByRole('tab', { name, exact: true }).click();
-  await until(() =>
-    page.evaluate((name) => {
-      const { tabs, activeTabIndex } = JSON.parse(localStorage.getItem('graphiql:tabState'));
-      return tabs[activeTabIndex].operationName === name;
-    }, name),
-  );
-}
-
-/** Replaces the variables, as somebody who pastes them. */
-async function variables(page, values) {
-  const editor = page.locator('.graphiql-editor-tool .view-lines').first();
-  await editor.click();
-  await page.keyboard.press('Control+A');
-  await page.keyboard.insertText(JSON.stringify(values));
-  // What the editor has closed by itself.
-  await page.keyboard.press('Control+Shift+End');
-  await page.keyboard.press('Delete');
-  // The editor wraps long lines.
-  await until(async () => (await textOf(editor)).replaceAll(/\s/g, '') === JSON.stringify(values));
-}
-
 async function open(options) {
   const opened = await world.open('/playground', options);
   await opened.page.locator('.query-editor .view-lines, .graphiql-query-editor .view-lines').first().waitFor();
   return opened;
-}
-
-async function shows(page, text) {
-  await until(async () => (await result(page).count()) && (await textOf(result(page))).includes(text));
 }
 
 test('the examples run as they are, in their order, and the subscription receives', async () => {
@@ -72,7 +40,7 @@ test('the examples of paying and canceling run with the id of an order, which fo
   const { page, close } = await open();
 
   await tab(page, 'PayInvoice');
-  await variables(page, { id: order.invoice.id });
+  await writeInto(page, 'Variables', { id: order.invoice.id });
   await run(page);
   await shows(page, '"status": "PAID"');
   const state = async () => {
@@ -82,13 +50,13 @@ test('the examples of paying and canceling run with the id of an order, which fo
   await until(async () => (await state()) === 'PAID PAID');
 
   await tab(page, 'CancelOrder');
-  await variables(page, { id });
+  await writeInto(page, 'Variables', { id });
   await run(page);
   await shows(page, '"status": "CANCELED"');
   await until(async () => (await state()) === 'CANCELED REFUNDED');
 
   // Without an id they say what is missing, as an answer and not as a failure of the page.
-  await variables(page, { id: '' });
+  await writeInto(page, 'Variables', { id: '' });
   await run(page);
   await shows(page, '"ORDER_NOT_FOUND"');
   await close();

@@ -4,7 +4,7 @@
 // fails the test that opened it.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -62,8 +62,8 @@ export class Visitor {
   }
 
   /** The data of an answer of the API. Everything asked here may be repeated, so a machine that is too slow for a moment fails no test. */
-  async ask(query, variables) {
-    const headers = { 'Content-Type': 'application/json' };
+  async ask(query, variables, token) {
+    const headers = { 'Content-Type': 'application/json', ...(token && { Authorization: `Bearer ${token}` }) };
     const body = JSON.stringify({ query, variables });
     let answer;
     await until(async () => {
@@ -75,10 +75,11 @@ export class Visitor {
   }
 
   /** Creates an order and answers its id. */
-  async create({ amount = 1999, customerId } = {}) {
+  async create({ amount = 1999, customerId, token } = {}) {
     const answer = await this.ask(
       'mutation ($input: CreateOrderInput!) { createOrder(input: $input) { order { id } } }',
       { input: { amount, customerId, idempotencyKey: randomUUID() } },
+      token,
     );
     return answer.createOrder.order.id;
   }
@@ -94,7 +95,19 @@ export class Visitor {
 /** A running `tandem` on free ports, in a folder of its own, and its visitor. */
 export class World extends Visitor {
   static async start(...options) {
+    return World.#start({}, options);
+  }
+
+  /** The same, letting in only who has a token. */
+  static async startProtected() {
+    // Without leeway: a token that is seen to expire has to expire soon.
+    const secret = 'a secret of more than thirty-two bytes';
+    return World.#start({ JWT_SECRET: secret, JWT_ISSUER: 'https://issuer.test', JWT_LEEWAY_SECONDS: '0' }, []);
+  }
+
+  static async #start(settings, options) {
     const world = new World();
+    world.environment = { PATH: process.env.PATH, ...settings };
     world.data = await mkdtemp(join(tmpdir(), 'tandem-pages-'));
     try {
       world.url = await world.#startProgram(options);
@@ -110,7 +123,7 @@ export class World extends Visitor {
     const free = ['--port', '--orders-port', '--invoices-port', '--bff-port', '--metrics-port'].flatMap((port) => [port, '0']);
     const traces = ['--trace-url-template', 'http://traces.example/{traceId}'];
     this.program = spawn(PROGRAM, [...free, ...traces, '--no-seed', '--quiet', '--data', this.data, ...options], {
-      env: { PATH: process.env.PATH },
+      env: this.environment,
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     return new Promise((resolve, reject) => {
@@ -123,6 +136,12 @@ export class World extends Visitor {
       this.program.on('error', reject);
       this.program.on('exit', (code) => reject(new Error(`tandem ended with ${code}`)));
     });
+  }
+
+  /** A token of a customer for a while, e.g. `30s`; nothing but it on a line. */
+  token(customer, expires = '1h') {
+    const text = execFileSync(PROGRAM, ['token', '--customer', customer, '--expires', expires], { env: this.environment, cwd: this.data });
+    return text.toString().trim();
   }
 
   async stop() {

@@ -9,16 +9,18 @@ mod page;
 mod parameters;
 mod placeholder;
 mod service;
+mod span;
 mod typename;
 
 pub use date_time::DateTime;
 pub use endpoint::{complete_codes, endpoint, is_refusal, respond};
 pub use error::{ApiError, bad_user_input};
-pub use operation::{complete_variables, operation, parse, request_error};
+pub use operation::{complete_variables, operation, operation_name, parse, request_error};
 pub use page::{PageInfo, PageRequest};
 pub use parameters::{read_json, read_request, request_from};
 pub use placeholder::{add_placeholders, remove_placeholders};
 pub use service::GraphqlService;
+pub use span::in_operation_span;
 
 use async_graphql::SDLExportOptions;
 

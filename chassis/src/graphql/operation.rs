@@ -65,6 +65,14 @@ pub fn operation<'a>(
     })
 }
 
+/// The name of the operation that runs, where it has one: `given`, or that of the only one.
+pub fn operation_name<'a>(document: &'a ExecutableDocument, given: Option<&'a str>) -> Option<&'a str> {
+    match &document.operations {
+        DocumentOperations::Single(_) => None,
+        DocumentOperations::Multiple(all) => given.or_else(|| all.keys().next().map(|name| name.as_str())),
+    }
+}
+
 /// Puts the defaults of the operation's variables where a client gave no value, and checks that none is missing.
 ///
 /// The library knows the defaults in arguments, but not in `@skip` and `@include`; and it reports a missing variable

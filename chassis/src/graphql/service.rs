@@ -10,8 +10,9 @@ use async_graphql::{
 };
 
 use super::{
-    operation::{complete_variables, operation, parse, request_error},
+    operation::{complete_variables, operation, operation_name, parse, request_error},
     placeholder::{add_placeholders, remove_placeholders},
+    span::in_operation_span,
 };
 
 /// A schema as it is served.
@@ -51,17 +52,18 @@ where
         let operation = operation(&document, request.operation_name.as_deref())?;
         complete_variables(operation, &mut request.variables)?;
         let kind = operation.ty;
+        let name = operation_name(&document, request.operation_name.as_deref()).map(str::to_owned);
         let has_placeholders = add_placeholders(&mut document);
         request.set_parsed_query(document);
-        Ok(Admitted { request, kind, has_placeholders })
+        Ok(Admitted { request, kind, name, has_placeholders })
     }
 
     fn operation_type(admitted: &Admitted) -> OperationType {
         admitted.kind
     }
 
-    async fn run(&self, Admitted { request, has_placeholders, .. }: Admitted) -> Response {
-        let mut response = self.execute(request).await;
+    async fn run(&self, Admitted { request, kind, name, has_placeholders }: Admitted) -> Response {
+        let mut response = in_operation_span(kind, name.as_deref(), self.execute(request)).await;
         if has_placeholders {
             remove_placeholders(&mut response.data);
         }
@@ -74,5 +76,6 @@ where
 pub struct Admitted {
     request: Request,
     kind: OperationType,
+    name: Option<String>,
     has_placeholders: bool,
 }

@@ -2,7 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, HeaderValue, Method, Request, header},
+    routing::any,
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode, jwk::Jwk};
 use rcgen::{
@@ -10,8 +15,10 @@ use rcgen::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use super::{keys::Keys, *};
+use crate::graphql::SCHEMA_QUESTION;
 
 const SECRET: &str = "a secret of thirty-two bytes, no less";
 
@@ -389,4 +396,57 @@ fn a_development_token_is_taken_where_it_was_made_and_not_made_in_production() {
     assert!(refused(IdentityConfig { jwt_secret: None, ..config() }).contains("JWT_SECRET is not set"));
     assert!(refused(IdentityConfig { jwt_secret: Some("short".into()), ..config() }).contains("32 bytes"));
     assert!(make(&config(), &Identity::Anyone).is_err());
+}
+
+/// The one question that needs no token is that one, to the letter: everything else passes a gate, or does not.
+#[tokio::test]
+async fn only_the_question_for_the_schema_passes_without_a_token() {
+    let answered = Router::new().route("/graphql", any(|body: String| async move { body }));
+    let subgraph = authenticator().protect_subgraph(answered);
+    let ask = async |request: Request<Body>| {
+        let answer = subgraph.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        (status, String::from_utf8(to_bytes(answer.into_body(), 10_000).await.unwrap().into()).unwrap())
+    };
+    let question = |text: &str| {
+        let request = Request::post("/graphql").header(header::CONTENT_LENGTH, text.len());
+        request.header(header::CONTENT_TYPE, "application/json").body(Body::from(text.to_owned())).unwrap()
+    };
+    assert_eq!(ask(question(SCHEMA_QUESTION)).await, (200, SCHEMA_QUESTION.to_owned()));
+
+    let of_that_length = |begin: &str| format!("{begin:<width$}", width = SCHEMA_QUESTION.len());
+    let mut others: Vec<(String, Request<Body>)> = [
+        SCHEMA_QUESTION.replace("_service", "_Service"),
+        SCHEMA_QUESTION.replace("{sdl}", " sdl "),
+        SCHEMA_QUESTION.to_uppercase(),
+        of_that_length(r#"{"query":"{orders{nodes{id}}}"}"#).replace("nodes{id}", "totalCoun"),
+        of_that_length("{}"),
+        format!("{SCHEMA_QUESTION} "),
+        format!(" {SCHEMA_QUESTION}"),
+        r#"{"query":"{_service{sdl} orders{nodes{id}}}"}"#.to_owned(),
+        r#"[{"query":"{_service{sdl}}"}]"#.to_owned(),
+        String::new(),
+    ]
+    .map(|text| (text.clone(), question(&text)))
+    .into();
+    // The right length and more behind it, as nobody who counts would send it; and without a length.
+    for (what, length, text) in [
+        ("more than its length", Some(SCHEMA_QUESTION.len()), format!("{SCHEMA_QUESTION}{{")),
+        ("less than its length", Some(SCHEMA_QUESTION.len()), SCHEMA_QUESTION[..10].to_owned()),
+        ("without a length", None, SCHEMA_QUESTION.to_owned()),
+    ] {
+        let request = Request::post("/graphql").header(header::CONTENT_TYPE, "application/json");
+        let request = length.map_or(Request::post("/graphql"), |length| request.header(header::CONTENT_LENGTH, length));
+        others.push((what.to_owned(), request.body(Body::from(text)).unwrap()));
+    }
+    let mut got = question(SCHEMA_QUESTION);
+    *got.method_mut() = Method::GET;
+    others.push(("by GET".to_owned(), got));
+    // Whoever shows a token is judged by it, whatever is asked.
+    let mut known = question(SCHEMA_QUESTION);
+    known.headers_mut().insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer wrong"));
+    others.push(("with a wrong token".to_owned(), known));
+    for (what, request) in others {
+        assert_eq!(ask(request).await.0, 401, "{what}");
+    }
 }

@@ -5,3 +5,4 @@
 mod api;
 mod consuming;
 mod docs;
+mod secrets;

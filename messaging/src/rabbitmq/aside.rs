@@ -28,7 +28,11 @@ pub(super) const SERVICE: &str = "x-service";
 /// When it was set aside.
 pub(super) const FAILED_AT: &str = "x-failed-at";
 
-/// All of them.
+/// When an operator sent it back. It stays on the message also when that has to wait again: what comes of it has no place
+/// in the trace of the first attempt.
+pub(super) const REDRIVEN_AT: &str = "x-redriven-at";
+
+/// All that a message is given when it is set aside.
 pub(super) const HEADERS: [&str; 6] = [REASON, ERROR, ORIGINAL_QUEUE, RETRY_COUNT, SERVICE, FAILED_AT];
 
 /// The reason of a message that was tried again often enough.
@@ -52,6 +56,11 @@ impl Origin {
     /// A message on the way to the dead letters.
     pub(super) fn dead<'a>(&self, message: &'a Message, rejection: &Rejection) -> Outgoing<'a> {
         self.aside(message, &self.queue.dead_letter_name(), rejection, message.retries())
+    }
+
+    /// Whether there is another pause for a message.
+    pub(super) fn may_wait(&self, message: &Message) -> bool {
+        self.queue.retry_after(message.retries()).is_some()
     }
 
     /// A message on the way into its next pause; to the dead letters, if it had all of them.
@@ -144,6 +153,7 @@ mod tests {
             exchange: String::new(),
             routing_key: routing_key.to_owned(),
             redelivered: false,
+            delivery_tag: 1,
             properties,
             body: Bytes::from_static(b"not json"),
         }
@@ -205,6 +215,7 @@ mod tests {
             let message = message("orders", properties);
             let later = ORIGIN.later(&message, &rejection());
             queues.push(later.routing_key.to_string());
+            assert_eq!(ORIGIN.may_wait(&message), later.routing_key.as_str() != "orders.dlq");
             if later.routing_key.as_str() == "orders.dlq" {
                 assert_eq!(text(&later, ERROR), "unknown_order after 6 retries: there is no order 7");
                 break text(&later, REASON);

@@ -19,7 +19,7 @@ use lapin::{
 use rand::seq::SliceRandom;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, warn};
 
 use super::{
     SYSTEM,
@@ -32,15 +32,16 @@ use super::{
 };
 use crate::{
     Delivery, Handler, Rejection, Verdict,
-    bisection::{self, Incoming},
-    trace::destination,
+    bisection::{self, Incoming, Settled},
+    metrics::{Consumption, QueueMetrics},
+    trace::{ack_span, destination, record_unacknowledged},
     wire,
 };
 
 /// How many messages the broker may have given us unacknowledged: one batch in hand and one waiting.
-const PREFETCH: u16 = 1000;
+const PREFETCH: u16 = 500;
 /// The most messages of one transaction.
-const BATCH: usize = 500;
+const BATCH: usize = 250;
 /// How long a batch waits for more to come.
 const LINGER: Duration = Duration::from_millis(5);
 /// For the polite end of a channel.
@@ -52,6 +53,7 @@ pub(super) struct Consumer {
     pub(super) parking: ConfirmedPublisher,
     pub(super) origin: Origin,
     pub(super) handler: Arc<dyn Handler>,
+    pub(super) metrics: QueueMetrics,
     pub(super) stop: CancellationToken,
     pub(super) complaints: Throttle,
 }
@@ -147,6 +149,7 @@ impl Consumer {
     /// Settles what was received: in one part, unless something in it may have brought consumers down.
     async fn settle(&mut self, received: Received, generation: &Generation) -> Result<(), End> {
         failpoint!("consumer.after-receive");
+        self.metrics.redelivered(received.messages.iter().filter(|(message, _)| message.redelivered).count());
         for part in received.parts() {
             self.settle_part(part, generation).await?;
         }
@@ -157,47 +160,50 @@ impl Consumer {
     async fn settle_part(&mut self, part: Part, generation: &Generation) -> Result<(), End> {
         let Part { messages, ackers, multiple } = part;
         let batch = Batch::decode(self.origin.queue, &messages);
-        let verdicts = self.verdicts(&batch, generation).await?;
+        let count = messages.len();
+        let Settled { verdicts, spans } = self.verdicts(&batch, generation).await?;
         failpoint!("consumer.after-commit");
         let of_handler = batch.positions.into_iter().zip(verdicts);
         let of_decoding =
             batch.rejected.into_iter().map(|(position, rejection)| (position, Verdict::Reject(rejection)));
         let mut aside = Vec::new();
+        let mut outcomes = Vec::with_capacity(messages.len());
         for (position, verdict) in of_handler.chain(of_decoding) {
             // The one place where verdicts become actions.
-            match verdict {
-                Verdict::Done => {}
-                Verdict::Later(rejection) => aside.push(self.origin.later(&messages[position], &rejection)),
-                Verdict::Reject(rejection) => aside.push(self.origin.dead(&messages[position], &rejection)),
-            }
+            let message = &messages[position];
+            outcomes.push(match verdict {
+                Verdict::Done => Consumption::Ack,
+                Verdict::Duplicate => Consumption::Duplicate,
+                Verdict::Later(rejection) => {
+                    aside.push(self.origin.later(message, &rejection));
+                    if self.origin.may_wait(message) { Consumption::Retry } else { Consumption::DeadLetter }
+                }
+                Verdict::Reject(rejection) => {
+                    aside.push(self.origin.dead(message, &rejection));
+                    Consumption::DeadLetter
+                }
+            });
         }
         self.set_aside(&aside, generation).await?;
         failpoint!("consumer.after-set-aside", if !aside.is_empty());
 
-        for acker in ackers {
-            match within("acknowledging", acker.ack(BasicAckOptions { multiple })).await {
-                Ok(true) => {}
-                // The acknowledgement went nowhere: the channel is not the one that the batch came from any more.
-                Ok(false) => {
-                    return Err(End::Broken("the channel was closed before its batch was acknowledged".to_owned()));
-                }
-                Err(broken) => return Err(End::Broken(broken.to_string())),
-            }
-        }
+        let span = ack_span(SYSTEM, self.origin.queue, spans.first(), count);
+        acknowledge(ackers, multiple).instrument(span.clone()).await.inspect_err(|_| record_unacknowledged(&span))?;
+        outcomes.into_iter().for_each(|outcome| self.metrics.consumed(outcome));
         failpoint!("consumer.after-ack");
         Ok(())
     }
 
     /// Has the handler's verdicts, however often it takes within the patience of a [`Hold`].
-    async fn verdicts(&mut self, batch: &Batch, generation: &Generation) -> Result<Vec<Verdict>, End> {
+    async fn verdicts(&mut self, batch: &Batch, generation: &Generation) -> Result<Settled, End> {
         if batch.valid.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Settled { verdicts: Vec::new(), spans: Vec::new() });
         }
         let queue = self.origin.queue;
         let mut hold = Hold::new(queue, &self.stop, &mut self.complaints);
         loop {
             match bisection::settle(SYSTEM, queue, &self.handler, &batch.valid).await {
-                Ok(verdicts) => return Ok(verdicts),
+                Ok(settled) => return Ok(settled),
                 Err(unsettled) => hold.pause(&unsettled.to_string(), generation.over()).await?,
             }
         }
@@ -217,6 +223,20 @@ impl Consumer {
             }
         }
     }
+}
+
+async fn acknowledge(ackers: Vec<Acker>, multiple: bool) -> Result<(), End> {
+    for acker in ackers {
+        match within("acknowledging", acker.ack(BasicAckOptions { multiple })).await {
+            Ok(true) => {}
+            // The acknowledgement went nowhere: the channel is not the one that the batch came from any more.
+            Ok(false) => {
+                return Err(End::Broken("the channel was closed before its batch was acknowledged".to_owned()));
+            }
+            Err(broken) => return Err(End::Broken(broken.to_string())),
+        }
+    }
+    Ok(())
 }
 
 /// A delivery, or the end of the channel. `None` means that the broker took the queue away from us.
@@ -304,6 +324,7 @@ impl Batch {
                     valid.push(Incoming {
                         delivery: Delivery { event, redelivered: message.redelivered },
                         destination: destination(&message.exchange, &message.routing_key, queue.name),
+                        arrival: message.arrival(),
                     });
                     positions.push(position);
                 }

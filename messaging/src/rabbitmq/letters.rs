@@ -5,7 +5,7 @@
 //! acknowledged then; a crash in between makes a duplicate, which changes nothing.
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use contracts::topology::{QUEUES, Queue};
 use lapin::{
     Acker, BasicProperties, Channel,
@@ -15,13 +15,14 @@ use lapin::{
 use uuid::Uuid;
 
 use super::{
-    aside::{self, ERROR, FAILED_AT, ORIGINAL_QUEUE, REASON, SERVICE},
+    aside::{self, ERROR, FAILED_AT, ORIGINAL_QUEUE, REASON, REDRIVEN_AT, SERVICE},
     confirm::{open_confirm_channel, publish},
     generation::{Broken, Generation, open_channel, within},
     message::Message,
     topology::Topology,
     uri::{self, InvalidUrl},
 };
+use crate::wire;
 
 /// Why an operator could not work on dead letters.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +161,9 @@ impl Look {
     /// When the queue does not take it, or the connection fails; it is still here then.
     pub async fn redrive(&self, letter: &Letter) -> Result<(), LettersError> {
         let original = &letter.message.properties;
-        let properties = aside::kept(original).with_headers(aside::kept_headers(original));
+        let mut headers = aside::kept_headers(original);
+        wire::header(&mut headers, REDRIVEN_AT, contracts::now().to_rfc3339_opts(SecondsFormat::Millis, true));
+        let properties = aside::kept(original).with_headers(headers);
         let message = aside::to_queue(letter.queue.name, properties, &letter.body);
         let refusals = within("the confirm", publish(&self.sending, &[message])).await?;
         if !refusals.is_empty() {

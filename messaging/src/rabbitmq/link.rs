@@ -3,7 +3,14 @@
 //! The supervisor is a task that connects, watches, closes and connects again. It alone listens to the connection's
 //! events, because the library gives each event to one listener only. Others see the state through a watch channel.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::StreamExt;
 use lapin::Event;
@@ -16,12 +23,29 @@ use tracing::{info, warn};
 
 use super::{generation::Generation, topology::Topology, uri::Broker};
 use crate::BusStatus;
-use chassis::backoff::{Backoff, Throttle};
+use chassis::{
+    backoff::{Backoff, Throttle},
+    label_set, label_value,
+    metrics::Metrics,
+};
 
 /// How often the connection is looked at, in case that its end produced no event.
 const LOOK: Duration = Duration::from_millis(500);
 /// A generation that lasted this long was a success: the pauses start small again, and its end is news.
 const SETTLED: Duration = Duration::from_secs(10);
+
+label_value! {
+    /// What a link is for.
+    pub(super) enum Role {
+        Publishing => "publishing",
+        Consuming => "consuming",
+        Listening => "listening",
+    }
+}
+
+label_set! {
+    struct OfLink { role: Role }
+}
 
 /// How the link is now.
 #[derive(Debug, Clone)]
@@ -52,26 +76,35 @@ impl State {
 /// A supervised connection. Dropping the last handle ends it.
 #[derive(Debug)]
 pub(super) struct Link {
-    role: &'static str,
+    role: Role,
     state: watch::Receiver<State>,
+    /// How many generations there were.
+    generations: Arc<AtomicU64>,
     stop: CancellationToken,
     supervisor: TaskTracker,
 }
 
 impl Link {
     /// Starts the supervisor.
-    pub(super) fn open(role: &'static str, broker: Broker, topology: Arc<Topology>) -> Arc<Self> {
+    pub(super) fn open(role: Role, broker: Broker, topology: Arc<Topology>) -> Arc<Self> {
         let (state, seen) = watch::channel(State::Down("still connecting".to_owned()));
         let stop = CancellationToken::new();
         let supervisor = TaskTracker::new();
-        supervisor.spawn(Supervisor { role, broker, topology, state, stop: stop.clone() }.run());
+        let generations = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&generations);
+        supervisor.spawn(Supervisor { role, broker, topology, state, generations: counted, stop: stop.clone() }.run());
         supervisor.close();
-        Arc::new(Self { role, state: seen, stop, supervisor })
+        Arc::new(Self { role, state: seen, generations, stop, supervisor })
     }
 
     /// The present generation, if it can publish now; else what keeps it.
     pub(super) fn usable(&self) -> Result<Arc<Generation>, String> {
         self.state.borrow().usable().cloned()
+    }
+
+    /// The present generation, if there is one.
+    pub(super) fn alive(&self) -> Result<Arc<Generation>, String> {
+        self.state.borrow().alive().cloned().map_err(str::to_owned)
     }
 
     /// The next generation that is alive. Pends for as long as there is none.
@@ -93,10 +126,14 @@ impl Link {
         .await
     }
 
+    fn is_blocked(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Up { blocked: Some(_), .. })
+    }
+
     /// How it stands, for the readiness report.
     pub(super) fn status(&self) -> BusStatus {
         match self.state.borrow().usable() {
-            Err(reason) => BusStatus::Degraded(format!("{}: {reason}", self.role)),
+            Err(reason) => BusStatus::Degraded(format!("{}: {reason}", self.role.as_str())),
             Ok(generation) if generation.differences().is_empty() => BusStatus::Up,
             Ok(generation) => BusStatus::Differs(generation.differences().join("; ")),
         }
@@ -128,11 +165,38 @@ impl Drop for Link {
     }
 }
 
+/// Has what the links are for counted: whether they are there, and how often they had to come back.
+pub(super) fn measure(links: Vec<Weak<Link>>, metrics: &Metrics) {
+    let of_links = move |read: fn(&Link) -> f64| {
+        let links = links.clone();
+        move || {
+            let links = links.iter().filter_map(Weak::upgrade);
+            links.map(|link| (OfLink { role: link.role }, read(&link))).collect()
+        }
+    };
+    metrics.all_observed(
+        "amqp_connection_up",
+        "Whether there is a connection to the broker, 1 or 0",
+        of_links(|link| f64::from(u8::from(link.alive().is_ok()))),
+    );
+    metrics.all_observed(
+        "amqp_connection_blocked",
+        "Whether the broker takes no messages on the connection, 1 or 0: it is short of memory or disk",
+        of_links(|link| f64::from(u8::from(link.is_blocked()))),
+    );
+    metrics.all_counted(
+        "amqp_reconnects_total",
+        "How often a connection to the broker was made anew",
+        of_links(|link| link.generations.load(Ordering::Relaxed).saturating_sub(1) as f64),
+    );
+}
+
 struct Supervisor {
-    role: &'static str,
+    role: Role,
     broker: Broker,
     topology: Arc<Topology>,
     state: watch::Sender<State>,
+    generations: Arc<AtomicU64>,
     stop: CancellationToken,
 }
 
@@ -150,7 +214,7 @@ impl Supervisor {
             }
             if losses.is_due() {
                 announce = true;
-                let (role, address) = (self.role, self.broker.address());
+                let (role, address) = (self.role.as_str(), self.broker.address());
                 warn!(role, "no connection to RabbitMQ at {address} for {role}: {reason}");
             }
             self.state.send_replace(State::Down(reason));
@@ -164,7 +228,7 @@ impl Supervisor {
 
     /// Lives through one generation. Answers why it ended and how long it was up; `None` when it was told to stop.
     async fn generation(&self, announce: &mut bool) -> Option<(String, Duration)> {
-        let name = format!("tandem {}", self.role);
+        let name = format!("tandem {}", self.role.as_str());
         let started = tokio::select! {
             () = self.stop.cancelled() => return None,
             started = Generation::start(&self.broker, &name, &self.topology) => started,
@@ -174,10 +238,11 @@ impl Supervisor {
             Err(broken) => return Some((broken.to_string(), Duration::ZERO)),
         };
         if std::mem::take(announce) {
-            let (role, address) = (self.role, self.broker.address());
+            let (role, address) = (self.role.as_str(), self.broker.address());
             info!(role, "connected to RabbitMQ at {address} for {role}");
         }
         let since = Instant::now();
+        self.generations.fetch_add(1, Ordering::Relaxed);
         self.state.send_replace(State::Up { generation: Arc::clone(&generation), blocked: None });
         let ended = tokio::select! {
             () = self.stop.cancelled() => None,
@@ -219,8 +284,8 @@ impl Supervisor {
 
     fn set_blocked(&self, reason: Option<String>) {
         match &reason {
-            Some(reason) => warn!(role = self.role, "the broker has blocked publishing: {reason}"),
-            None => info!(role = self.role, "the broker takes messages again"),
+            Some(reason) => warn!(role = self.role.as_str(), "the broker has blocked publishing: {reason}"),
+            None => info!(role = self.role.as_str(), "the broker takes messages again"),
         }
         self.state.send_modify(|state| {
             if let State::Up { blocked, .. } = state {

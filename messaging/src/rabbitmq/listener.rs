@@ -29,7 +29,7 @@ use super::{
 use crate::{Listener, wire};
 
 /// What a live queue carries, for the decoder.
-static LIVE: Queue = Queue { name: "of live events", events: &EventType::ALL };
+static LIVE: Queue = Queue { name: "of live events", consumer: "everybody", events: &EventType::ALL };
 
 /// One listener and its queue.
 pub(super) struct LiveQueue {

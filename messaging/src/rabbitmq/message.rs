@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use lapin::{BasicProperties, message::Delivery as RawDelivery, types::AMQPValue};
 
-use super::aside::RETRY_COUNT;
+use super::aside::{REDRIVEN_AT, RETRY_COUNT};
+use crate::trace::Arrival;
 
 /// How often a delivery of a message may have ended without an answer before it is handled alone. A crash counts for
 /// everything that was prefetched, so after a restart or two healthy messages still travel in batches; one that
@@ -16,6 +17,8 @@ pub(super) struct Message {
     pub(super) exchange: String,
     pub(super) routing_key: String,
     pub(super) redelivered: bool,
+    /// Its number on the channel it came on.
+    pub(super) delivery_tag: u64,
     pub(super) properties: BasicProperties,
     pub(super) body: Bytes,
 }
@@ -26,6 +29,7 @@ impl From<RawDelivery> for Message {
             exchange: raw.exchange.into(),
             routing_key: raw.routing_key.into(),
             redelivered: raw.redelivered,
+            delivery_tag: raw.delivery_tag,
             properties: raw.properties,
             body: raw.data.into(),
         }
@@ -36,6 +40,18 @@ impl Message {
     /// How often we have tried it again after a pause.
     pub(super) fn retries(&self) -> u32 {
         self.number(RETRY_COUNT).and_then(|retries| u32::try_from(retries).ok()).unwrap_or(0)
+    }
+
+    /// How it came: for its span.
+    pub(super) fn arrival(&self) -> Arrival {
+        // Deliveries that ended without an answer. Only quorum queues count them.
+        let returned = self.number("x-delivery-count").unwrap_or_else(|| self.redelivered.into());
+        let headers = self.properties.headers().as_ref();
+        Arrival {
+            delivery: 1 + returned + i64::from(self.retries()),
+            tag: i64::try_from(self.delivery_tag).ok(),
+            redriven: headers.is_some_and(|headers| headers.contains_key(REDRIVEN_AT)),
+        }
     }
 
     /// Whether it may be what brought a consumer down. Quorum queues count; a classic queue knows only whether a
@@ -74,6 +90,7 @@ mod tests {
             exchange: String::new(),
             routing_key: "orders".to_owned(),
             redelivered,
+            delivery_tag: 7,
             properties: BasicProperties::default().with_headers(headers),
             body: Bytes::new(),
         }
@@ -87,6 +104,20 @@ mod tests {
         {
             assert_eq!(message(redelivered, header.clone()).is_suspicious(), suspicious, "{redelivered} {header:?}");
         }
+    }
+
+    #[test]
+    fn a_span_tells_the_number_of_the_delivery_and_that_somebody_sent_it_back() {
+        let arrival = |redelivered, header| {
+            let Arrival { delivery, tag, redriven } = message(redelivered, header).arrival();
+            assert_eq!(tag, Some(7));
+            (delivery, redriven)
+        };
+        assert_eq!(arrival(false, None), (1, false));
+        assert_eq!(arrival(true, None), (2, false));
+        assert_eq!(arrival(true, Some(("x-delivery-count", AMQPValue::LongLongInt(3)))), (4, false));
+        assert_eq!(arrival(false, Some((RETRY_COUNT, AMQPValue::LongInt(2)))), (3, false));
+        assert_eq!(arrival(false, Some((REDRIVEN_AT, AMQPValue::LongString("now".into())))), (1, true));
     }
 
     #[test]

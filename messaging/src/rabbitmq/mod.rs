@@ -10,6 +10,7 @@
 mod aside;
 mod confirm;
 mod consumer;
+mod depth;
 mod generation;
 mod hold;
 pub mod letters;
@@ -20,19 +21,21 @@ mod publisher;
 pub mod setup;
 mod topology;
 mod uri;
+mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use chassis::{background::keep_running, backoff::Throttle};
+use chassis::{background::keep_running, backoff::Throttle, metrics::Metrics};
 use contracts::topology::Queue;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{BusStatus, EventBus, Handler, Listener, Publisher, Subscription};
+use crate::{BusStatus, EventBus, Handler, Listener, Publisher, Subscription, metrics::Measuring};
 use aside::Origin;
 use confirm::ConfirmedPublisher;
 use consumer::Consumer;
-use link::Link;
+use depth::QueueDepths;
+use link::{Link, Role};
 use listener::LiveQueue;
 use publisher::RabbitPublisher;
 use topology::Topology;
@@ -50,6 +53,8 @@ pub struct RabbitMq {
     service: &'static str,
     publishing: Arc<Link>,
     consuming: Arc<Link>,
+    measuring: Measuring,
+    depths: OnceLock<QueueDepths>,
 }
 
 impl RabbitMq {
@@ -71,11 +76,8 @@ impl RabbitMq {
     pub fn connect_as(url: &str, service: &'static str) -> Result<Self, InvalidUrl> {
         let broker = uri::parse(url)?;
         let topology = Arc::new(Topology::default());
-        Ok(Self {
-            service,
-            publishing: Link::open("publishing", broker.clone(), Arc::clone(&topology)),
-            consuming: Link::open("consuming", broker, topology),
-        })
+        let publishing = Link::open(Role::Publishing, broker.clone(), Arc::clone(&topology));
+        Ok(Self::over(service, publishing, Link::open(Role::Consuming, broker, topology)))
     }
 
     /// The same over a single connection, for a process that only listens.
@@ -83,15 +85,31 @@ impl RabbitMq {
     /// # Errors
     /// As [`RabbitMq::connect`].
     pub fn connect_to_listen(url: &str, service: &'static str) -> Result<Self, InvalidUrl> {
-        let link = Link::open("listening", uri::parse(url)?, Arc::new(Topology::default()));
-        Ok(Self { service, publishing: Arc::clone(&link), consuming: link })
+        let link = Link::open(Role::Listening, uri::parse(url)?, Arc::new(Topology::default()));
+        Ok(Self::over(service, Arc::clone(&link), link))
+    }
+
+    fn over(service: &'static str, publishing: Arc<Link>, consuming: Arc<Link>) -> Self {
+        Self { service, publishing, consuming, measuring: Measuring::unread(), depths: OnceLock::new() }
     }
 }
 
 #[async_trait]
 impl EventBus for RabbitMq {
+    fn measured_by(&self, metrics: &Metrics) -> Arc<dyn EventBus> {
+        let (publishing, consuming) = (Arc::clone(&self.publishing), Arc::clone(&self.consuming));
+        let mut links = vec![Arc::downgrade(&publishing)];
+        if !Arc::ptr_eq(&publishing, &consuming) {
+            links.push(Arc::downgrade(&consuming));
+        }
+        link::measure(links, metrics);
+        let (measuring, depths) = (Measuring::of(metrics), OnceLock::new());
+        Arc::new(Self { service: self.service, publishing, consuming, measuring, depths })
+    }
+
     fn publisher(&self) -> Box<dyn Publisher> {
-        Box::new(RabbitPublisher::new(ConfirmedPublisher::new(Arc::clone(&self.publishing))))
+        let confirmed = ConfirmedPublisher::new(Arc::clone(&self.publishing));
+        Box::new(RabbitPublisher::new(confirmed, self.measuring.messaging().clone()))
     }
 
     fn subscribe(&self, queue: &'static Queue, handler: Arc<dyn Handler>) -> Subscription {
@@ -99,6 +117,10 @@ impl EventBus for RabbitMq {
         let tasks = TaskTracker::new();
         let (consuming, publishing) = (Arc::clone(&self.consuming), Arc::clone(&self.publishing));
         let (service, stopped) = (self.service, stop.clone());
+        let metrics = self.measuring.messaging().of(queue);
+        let handler = metrics.around(handler);
+        let depths = || QueueDepths::of(self.measuring.metrics(), Arc::downgrade(&self.consuming));
+        self.depths.get_or_init(depths).add(queue);
         tasks.spawn(async move {
             let consumer = || Consumer {
                 link: Arc::clone(&consuming),
@@ -106,6 +128,7 @@ impl EventBus for RabbitMq {
                 parking: ConfirmedPublisher::new(Arc::clone(&publishing)),
                 origin: Origin { queue, service },
                 handler: Arc::clone(&handler),
+                metrics: metrics.clone(),
                 stop: stopped.clone(),
                 complaints: Throttle::default(),
             };

@@ -1,6 +1,6 @@
 //! Events to the exchange, and the broker's answer to each of them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use async_trait::async_trait;
 use contracts::{
@@ -13,18 +13,23 @@ use super::{
     SYSTEM,
     confirm::{ConfirmedPublisher, Outgoing, Refusals, Returned},
 };
-use crate::{Outcome, PublishError, Publisher, trace, wire};
+use crate::{
+    Outcome, PublishError, Publisher,
+    metrics::{MessagingMetrics, SendError},
+    trace, wire,
+};
 
 /// Publishes windows of events with confirms.
 #[derive(Debug)]
 pub(super) struct RabbitPublisher {
     confirmed: ConfirmedPublisher,
+    metrics: MessagingMetrics,
 }
 
 impl RabbitPublisher {
     /// One that owns `confirmed`.
-    pub(super) fn new(confirmed: ConfirmedPublisher) -> Self {
-        Self { confirmed }
+    pub(super) fn new(confirmed: ConfirmedPublisher, metrics: MessagingMetrics) -> Self {
+        Self { confirmed, metrics }
     }
 }
 
@@ -40,10 +45,14 @@ impl Publisher for RabbitPublisher {
         }
         let spans: Vec<_> = window.iter().map(|event| trace::publish_span(SYSTEM, event)).collect();
         let messages: Vec<_> = window.iter().map(outgoing).collect();
+        let began = Instant::now();
         let refusals = self.confirmed.window(&messages).await.inspect_err(|error| {
-            spans.iter().for_each(|span| trace::record_error(span, error));
+            spans.iter().for_each(|span| trace::record_unknown_outcome(span, error));
+            self.metrics.failed(window, error);
         })?;
-        let outcomes = outcomes(window, &refusals)?;
+        let fates = fates(window, &refusals).inspect_err(|error| self.metrics.failed(window, error))?;
+        let (outcomes, errors): (Vec<_>, Vec<_>) = fates.into_iter().unzip();
+        self.metrics.sent(window, &errors, began);
         for ((span, event), outcome) in spans.iter().zip(window).zip(&outcomes) {
             trace::record_outcome(span, event, outcome);
         }
@@ -62,12 +71,16 @@ fn outgoing(event: &EventEnvelope) -> Outgoing<'_> {
     }
 }
 
-/// One outcome for each event. Nothing here is permanent: a queue that is full or gone may heal.
-fn outcomes(window: &[EventEnvelope], refusals: &Refusals) -> Result<Vec<Outcome>, PublishError> {
-    let refused = |reason: String| Outcome::Refused { reason, permanent: false };
-    let mut outcomes = vec![Outcome::Accepted; window.len()];
+/// What became of an event, and the word for why it was not taken.
+type Fate = (Outcome, Option<SendError>);
+
+/// One for each event. Nothing here is permanent: a queue that is full or gone may heal.
+fn fates(window: &[EventEnvelope], refusals: &Refusals) -> Result<Vec<Fate>, PublishError> {
+    let refused = |reason: String, error| (Outcome::Refused { reason, permanent: false }, Some(error));
+    let mut fates = vec![(Outcome::Accepted, None); window.len()];
     for &position in &refusals.nacked {
-        outcomes[position] = refused("the broker did not take it (basic.nack), a queue is full or away".to_owned());
+        let reason = "the broker did not take it (basic.nack), a queue is full or away".to_owned();
+        fates[position] = refused(reason, SendError::Nacked);
     }
     let mut returned = HashMap::new();
     for Returned { message_id, reason } in &refusals.returned {
@@ -77,12 +90,12 @@ fn outcomes(window: &[EventEnvelope], refusals: &Refusals) -> Result<Vec<Outcome
             Some(Err(_)) | None => return Err(PublishError::Unavailable("an unknown message was returned".to_owned())),
         };
     }
-    for (event, outcome) in window.iter().zip(&mut outcomes) {
+    for (event, fate) in window.iter().zip(&mut fates) {
         if let Some(reason) = returned.get(&event.id) {
-            *outcome = refused(format!("no queue took it: {reason}"));
+            *fate = refused(format!("no queue took it: {reason}"), SendError::Returned);
         }
     }
-    Ok(outcomes)
+    Ok(fates)
 }
 
 #[cfg(test)]
@@ -113,16 +126,18 @@ mod tests {
     #[test]
     fn a_returned_event_is_found_by_its_id_and_a_nacked_one_by_its_place() {
         let refusals = Refusals { nacked: vec![3], returned: vec![returned(Some(Uuid::from_u128(1).to_string()))] };
-        let outcomes = outcomes(&[event(0), event(1), event(2), event(3), event(1)], &refusals).unwrap();
-        let refused: Vec<_> = outcomes.iter().map(|outcome| *outcome != Outcome::Accepted).collect();
-        assert_eq!(refused, [false, true, false, true, true]);
+        let fates = fates(&[event(0), event(1), event(2), event(3), event(1)], &refusals).unwrap();
+        assert!(fates.iter().all(|(outcome, error)| (*outcome == Outcome::Accepted) == error.is_none()));
+        let errors: Vec<_> = fates.into_iter().map(|(_, error)| error).collect();
+        let (returned, nacked) = (Some(SendError::Returned), Some(SendError::Nacked));
+        assert_eq!(errors, [None, returned, None, nacked, returned]);
     }
 
     #[test]
     fn a_return_that_cannot_be_paired_makes_the_whole_window_unknown() {
         for message_id in [None, Some("42".to_owned())] {
             let refusals = Refusals { nacked: vec![], returned: vec![returned(message_id)] };
-            assert!(outcomes(&[event(0)], &refusals).is_err());
+            assert!(fates(&[event(0)], &refusals).is_err());
         }
     }
 }

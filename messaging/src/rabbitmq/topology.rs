@@ -25,6 +25,10 @@ use super::generation::{Broken, open_channel, within};
 
 /// `PRECONDITION_FAILED` (AMQP 0-9-1, section 1.2): it exists and is not what was declared.
 const PRECONDITION_FAILED: u16 = 406;
+/// `NOT_FOUND`: there is no such thing.
+const NOT_FOUND: u16 = 404;
+/// `RESOURCE_LOCKED`: it belongs to another connection.
+const RESOURCE_LOCKED: u16 = 405;
 /// `ACCESS_REFUSED`: our user has no `configure` permission on it.
 const ACCESS_REFUSED: u16 = 403;
 
@@ -140,6 +144,11 @@ impl Declaration<'_> {
             Err(broken) => Err(broken),
         }
     }
+}
+
+/// Whether the broker has closed the channel over what was asked on it, and the connection is well.
+pub(super) fn is_refused(error: &lapin::Error) -> bool {
+    matches!(reply_code(error), Some(NOT_FOUND | ACCESS_REFUSED | RESOURCE_LOCKED))
 }
 
 /// The broker's reason for closing a channel, if that is the error.

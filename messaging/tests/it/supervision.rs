@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use contracts::{EventType::OrderCreated, topology::ORDERS};
 use messaging::{BusStatus, EventBus, Outcome, rabbitmq::RabbitMq};
-use testkit::TestBroker;
+use testkit::{TestBroker, proxy::Proxy};
 use tokio::time::{Duration, timeout};
 
 use crate::{
@@ -108,5 +108,20 @@ async fn a_consumer_limits_its_prefetch_first_and_acknowledges_a_batch_at_once()
     let [limit] = &limits[..] else { panic!("one limit: {limits:?}") };
     assert_eq!(limit.channel(), consume.channel());
     // The size, four bytes; the count, two.
-    assert_eq!(limit.arguments(QOS).unwrap()[4..6], 1000_u16.to_be_bytes());
+    assert_eq!(limit.arguments(QOS).unwrap()[4..6], 500_u16.to_be_bytes());
+}
+
+/// Nobody answers the goodbye either: a socket that waited for that would be there for as long as the broker hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_to_a_broker_that_has_fallen_silent_is_closed_all_the_same() {
+    let Some(broker) = TestBroker::start().await else { return };
+    let proxy = Proxy::to(broker.address()).await;
+    let bus = RabbitMq::connect(&broker.url().replace(broker.address(), &proxy.address().to_string())).unwrap();
+    eventually("the bus to be up", || bus.status() == BusStatus::Up).await;
+    assert_eq!(proxy.open(), 2, "one to publish, one to consume");
+
+    proxy.silence();
+    within("the bus to close", bus.close()).await;
+
+    eventually("the sockets to be closed", || proxy.open() == 0).await;
 }

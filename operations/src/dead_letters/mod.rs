@@ -13,6 +13,7 @@ use anyhow::{Context, bail};
 use contracts::topology::Queue;
 use messaging::rabbitmq::letters;
 use outbox::{DatabaseUrl, parked};
+use secrecy::ExposeSecret;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::Service;
@@ -105,8 +106,8 @@ async fn walk(mut selected: Selected, service: &Service, act: &mut Act, report: 
         return walk_outbox(&mut selected, url, act, report).await;
     }
     let queues = selected.queues(service.queues)?;
-    let broker_url = service.broker_url.as_deref().context("BROKER_URL is not set")?;
-    let connection = letters::DeadLetters::connect(broker_url).await?;
+    let broker_url = service.broker_url.as_ref().context("BROKER_URL is not set")?;
+    let connection = letters::DeadLetters::connect(broker_url.expose_secret()).await?;
     let mut walked = Ok(());
     for queue in queues {
         walked = walk_queue(&mut selected, &connection, queue, act, report).await;

@@ -33,7 +33,7 @@ static QUEUES: [&Queue; 1] = [&ORDERS];
 /// What a command answers.
 async fn run(broker_url: Option<&str>, database_url: Option<DatabaseUrl>, line: &str) -> anyhow::Result<String> {
     let operation = Line::try_parse_from(std::iter::once("invoices").chain(line.split_whitespace()))?.operation;
-    let broker_url = broker_url.map(str::to_owned);
+    let broker_url = broker_url.map(Into::into);
     let service = Service { name: "invoices", queues: &QUEUES, broker_url, database_url };
     let mut out = Vec::new();
     operations::run(operation, service, &mut out).await?;

@@ -8,12 +8,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use chassis::metrics::{self, Format, Metrics};
 use contracts::{EventEnvelope, OrderPaid, event_id, topology::Queue};
 use messaging::{BusStatus, EventBus, HandleError, Handler, Listener, Outcome, PublishError, Publisher, Subscription};
 use migration::Schema;
 use outbox::{DbFailure, Outbox, Relay, Said, parked};
 use sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
-use testkit::{TestDatabase, eventually};
+use testkit::{Scrape, TestDatabase, eventually};
 use uuid::Uuid;
 
 /// A bus that does what it is told and remembers what it saw.
@@ -39,6 +40,10 @@ enum Answer {
 
 #[async_trait]
 impl EventBus for ScriptedBus {
+    fn measured_by(&self, _: &Metrics) -> Arc<dyn EventBus> {
+        unreachable!("nobody measures it")
+    }
+
     fn publisher(&self) -> Box<dyn Publisher> {
         Box::new(ScriptedPublisher(Arc::clone(&self.state)))
     }
@@ -370,4 +375,33 @@ async fn windows_of_any_size_are_few_statements() {
     if let Some(statements) = bench.database.prepared_statements().await {
         assert!(statements < 30, "{statements}");
     }
+}
+
+/// It happened long ago, and it has not waited since then: an alert on the age would fire for every question of a
+/// reconciler.
+#[tokio::test]
+async fn what_is_said_again_waits_since_it_was_said_again() {
+    let database = TestDatabase::create(Schema::Orders).await;
+    let measured = Metrics::new("orders");
+    let outbox = Outbox::measured(database.connection().clone(), &measured);
+    let id = Uuid::now_v7();
+    let mut work = outbox.begin().await.unwrap();
+    let occurred_at = contracts::now() - chrono::TimeDelta::hours(3);
+    work.repeat(None, Said { aggregate_id: id, event_no: 1, occurred_at, event: &OrderPaid { id } }, true).unwrap();
+    work.commit().await.unwrap();
+
+    let scrape = || async { Scrape::read(metrics::render(std::slice::from_ref(&measured), Format::Text).await) };
+    let waiting = scrape().await;
+    assert_eq!(waiting.value("outbox_unpublished_messages", &[]), Some(1.0));
+    let age = waiting.value("outbox_oldest_unpublished_age_seconds", &[]).unwrap();
+    assert!((0.0..3600.0).contains(&age), "{age}");
+
+    let bus = ScriptedBus::default();
+    assert!(Relay::once(&outbox, bus.publisher()).await.unwrap());
+    let published = scrape().await;
+    assert_eq!(published.value("outbox_publish_lag_seconds_count", &[]), Some(1.0));
+    let lag = published.value("outbox_publish_lag_seconds_sum", &[]).unwrap();
+    assert!((0.0..3600.0).contains(&lag), "{lag}");
+    // What it happened at is what the event says.
+    assert_eq!(bus.state.lock().unwrap().accepted[0].occurred_at, occurred_at);
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use testkit::{World, eventually, proxy::Proxy, world::Settings};
 use tokio::time::Instant;
 
-async fn proxy_of(variable: &str, default_port: u16) -> Option<Arc<Proxy>> {
+pub(crate) async fn proxy_of(variable: &str, default_port: u16) -> Option<Arc<Proxy>> {
     let url: Url = std::env::var(variable).ok()?.parse().unwrap();
     let target = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(default_port));
     Some(Proxy::to(&target).await)

@@ -3,12 +3,11 @@
 use std::{
     path::Path,
     process::{ExitStatus, Stdio},
-    time::Duration,
 };
 
 use reqwest::Client;
 use serde_json::{Value, json};
-use testkit::{PATIENCE, eventually, otlp::OtlpReceiver};
+use testkit::{PATIENCE, eventually};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
     net::TcpListener,
@@ -56,7 +55,7 @@ impl Running {
     }
 
     /// Every URL of the banner.
-    fn urls(&self) -> Vec<String> {
+    pub(crate) fn urls(&self) -> Vec<String> {
         let words = self.banner.split_whitespace();
         words.filter(|word| word.starts_with("http://")).map(str::to_owned).collect()
     }
@@ -226,48 +225,4 @@ async fn the_settings_of_the_bff_hold_here_as_well() {
     let wrong = [&ANY_PORTS[..], &["--graphql-max-depth", "33"]].concat();
     let error = String::from_utf8(tandem(folder.path(), &wrong).output().await.unwrap().stderr).unwrap();
     assert!(error.contains("33 is not in 1..=32"), "{error}");
-}
-
-#[tokio::test]
-async fn spans_are_exported_and_the_last_ones_leave_with_the_process() {
-    let folder = tempfile::tempdir().unwrap();
-    let receiver = OtlpReceiver::start().await;
-    let arguments = [&ANY_PORTS[..], &["--no-seed"]].concat();
-    let mut command = tandem(folder.path(), &arguments);
-    // Batches would leave after a minute; only the flush at the end can have sent them.
-    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint()).env("OTEL_BSP_SCHEDULE_DELAY", "60000");
-    let running = Running::start(command).await;
-    let trace_id = "4bf92f3577b34da6a3ce929d0e0e4736";
-    let url = running.url();
-    let request = Client::new()
-        .post(format!("{url}/orders"))
-        .header("traceparent", format!("00-{trace_id}-00f067aa0ba902b7-01"))
-        .json(&json!({ "amount": 5 }));
-    let order: Value = request.send().await.unwrap().json().await.unwrap();
-    eventually("the invoice is there", || async {
-        let url = format!("{url}/invoices?orderId={}", order["id"].as_str().unwrap());
-        let page: Value = Client::new().get(url).send().await.unwrap().json().await.unwrap();
-        page["items"].get(0).cloned()
-    })
-    .await;
-    assert!(running.stop("-TERM").await.success());
-
-    let spans = receiver.spans();
-    let names: Vec<String> =
-        spans.iter().filter(|span| span.trace_id() == trace_id).map(|span| span.span.name.clone()).collect();
-    for expected in ["POST /orders", "create tandem.events:order.created", "create tandem.events:invoice.issued"] {
-        assert!(names.iter().any(|name| name == expected), "{expected} is not in {names:?}");
-    }
-    assert!(names.iter().any(|name| name.starts_with("process ")), "{names:?}");
-    assert!(spans.iter().all(|span| span.service == "tandem"));
-}
-
-#[tokio::test]
-async fn a_collector_that_is_away_costs_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = tandem(folder.path(), &ANY_PORTS);
-    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9").env("OTEL_BSP_SCHEDULE_DELAY", "100");
-    let running = Running::start(command).await;
-    assert_eq!(orders(&running.url()).await, 6);
-    assert!(timeout(Duration::from_secs(30), running.stop("-TERM")).await.unwrap().success());
 }

@@ -17,11 +17,26 @@ import { examples } from './examples.js';
 const endpoint = new URL('/graphql', location.href).href;
 const sockets = `${endpoint.replace(/^http/, 'ws')}/ws`;
 
-const fetcher = createGraphiQLFetcher({
+// The headers of the tab that asks: what a request says in its head, a socket says in its first message.
+let headers = {};
+
+const send = createGraphiQLFetcher({
   url: endpoint,
-  // Pings, because gateways cut a socket on which nothing moves for a minute.
-  wsClient: createClient({ url: sockets, lazy: true, keepAlive: 10_000 }),
+  wsClient: createClient({
+    url: sockets,
+    lazy: true,
+    // Pings, because gateways cut a socket on which nothing moves for a minute.
+    keepAlive: 10_000,
+    connectionParams: () => headers,
+    // What the client is to blame for (4400 to 4499), such as a token that is not taken, is told and not tried again.
+    shouldRetry: ({ code }) => code !== undefined && (code < 4400 || code > 4499),
+  }),
 });
+
+function fetcher(operation, options) {
+  headers = options?.headers ?? {};
+  return send(operation, options);
+}
 
 createRoot(document.getElementById('playground')).render(
   createElement(GraphiQL, {

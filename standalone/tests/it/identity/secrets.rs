@@ -1,5 +1,6 @@
 //! Secrets stay secret: canaries in every credential of a running process, and none of them in what it says, exports,
-//! measures or answers. At `trace`, so that also what libraries say is looked at.
+//! measures or answers. At `trace`, so that also what libraries say is looked at. What is personal is answered to whom it
+//! belongs, and is nowhere else.
 
 use std::process::Stdio;
 
@@ -32,7 +33,11 @@ impl Heard {
     }
 
     fn assert_without(&self, canaries: &[&str]) {
-        for (place, text) in &self.0 {
+        self.assert_without_in(|_| true, canaries);
+    }
+
+    fn assert_without_in(&self, of: impl Fn(&str) -> bool, canaries: &[&str]) {
+        for (place, text) in self.0.iter().filter(|(place, _)| of(place)) {
             for canary in canaries {
                 if let Some(at) = text.find(canary) {
                     let from = text[..at].rfind('\n').map_or(0, |end| end + 1);
@@ -61,12 +66,13 @@ async fn output(mut command: Command) -> (bool, String, String) {
 async fn no_credential_is_in_any_log_span_metric_or_answer() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = OtlpReceiver::start().await;
-    let (made, token, said) = output(tandem(folder.path(), &["token", "--customer", "ada"])).await;
+    let (made, token, said) = output(tandem(folder.path(), &["token", "--customer", "personal-ada"])).await;
     assert!(made, "{said}");
     let token = token.trim();
 
     let mut command = tandem(folder.path(), &PORTS);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint()).env("RUST_LOG", "trace").env("LOG_FORMAT", "json");
+    command.env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=canary-collector");
     let mut child = command.spawn().unwrap();
     // A pipe that nobody empties would stop the process.
     let mut errors = child.stderr.take().unwrap();
@@ -120,6 +126,29 @@ async fn no_credential_is_in_any_log_span_metric_or_answer() {
             );
         }
     }
+    // What a client may say of itself and of others.
+    for path in ["orders?customerId=personal-query", "orders/personal-path", "invoices/personal-path", "personal-path"]
+    {
+        let request = http.get(format!("{url}/{path}")).bearer_auth(token).header("baggage", "of=personal-baggage");
+        let request = request.header("user-agent", "personal-agent").header("x-forwarded-for", "personal-address");
+        heard.hear_response(path, request.send().await.unwrap()).await;
+    }
+    for (query, variables) in [
+        (
+            "mutation { createOrder(input: { amount: 7, customerId: \"personal-literal\" }) { order { id } } }",
+            json!({}),
+        ),
+        (
+            "mutation($of: ID) { createOrder(input: { amount: 7, customerId: $of }) { order { id } } }",
+            json!({ "of": "personal-variable" }),
+        ),
+        ("{ order(id: \"personal-id\") { id } }", json!({})),
+        ("{ orders { personalField } }", json!({})),
+    ] {
+        let request = http.post(format!("{url}/graphql")).bearer_auth(token);
+        let request = request.json(&json!({ "query": query, "variables": variables }));
+        heard.hear_response(query, request.send().await.unwrap()).await;
+    }
     for credentials in ["Basic canary-basic", "Bearer canary-one canary-two", "canary-bare"] {
         let request = http.get(format!("{url}/orders")).header("authorization", credentials);
         heard.hear_response(credentials.split(' ').next().unwrap(), request.send().await.unwrap()).await;
@@ -139,6 +168,11 @@ async fn no_credential_is_in_any_log_span_metric_or_answer() {
     // The signature is what makes a token good; its parts before are looked for with it.
     let signature = token.rsplit('.').next().unwrap();
     heard.assert_without(&["canary", signature]);
+    let told = |place: &str| matches!(place, "the log" | "the spans" | "/metrics" | "the banner");
+    heard.assert_without_in(told, &["personal", "createOrder(", "orders {"]);
+    // Each request has its line, also one that nobody answered well.
+    let access = log.lines().filter(|line| line.contains("\"target\":\"access\"")).count();
+    assert!(access > 30, "{access} access lines");
 }
 
 #[tokio::test]

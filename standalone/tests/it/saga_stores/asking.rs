@@ -46,6 +46,7 @@ impl Model {
                     true
                 }
             };
+            pass.looked_at += 1;
             pass.asked += 1;
             pass.overdue += u64::from(overdue);
         }

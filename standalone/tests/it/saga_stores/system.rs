@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
                     return Ok(Raw::Other(Answer::Processed));
                 };
                 let verdicts = handle(&self.system.handlers[queue.name], &deliveries).await?;
-                match verdicts.iter().all(|verdict| *verdict == Verdict::Done) {
+                match verdicts.iter().all(|verdict| matches!(verdict, Verdict::Done | Verdict::Duplicate)) {
                     true => Ok(Raw::Other(Answer::Processed)),
                     false => Err(format!("the verdicts on {batch:?}: {verdicts:?}")),
                 }

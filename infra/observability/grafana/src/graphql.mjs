@@ -1,0 +1,282 @@
+// What do clients ask for, and what do they get? The bff and the gateway in front of it.
+
+import { dashboard, heatmap, lines, stat } from "./kit.mjs";
+import { quantile, rate, share, sumRate } from "./promql.mjs";
+
+const OPERATION = "graphql_operation_duration_seconds";
+const CALL = "http_client_request_duration_seconds";
+
+export const graphql = dashboard({
+  uid: "tandem-graphql",
+  title: "Tandem: GraphQL and gateway",
+  description: "What do clients ask for, and what do they get? The bff, its calls to the services, and Kong.",
+  services: false,
+  rows: [
+    [
+      "Operations",
+      [
+        lines({
+          title: "Operations",
+          description: "By name, where the name is one of those we know; the others are one series.",
+          unit: "reqps",
+          min: 0,
+          queries: [["{{operation_type}} {{operation_name}}", sumRate("operation_type, operation_name", `${OPERATION}_count`)]],
+          traces: "bff",
+        }),
+        lines({
+          title: "Outcomes",
+          description:
+            "partial and error are our fault and use up the error budget; client_error is the client's. All of them are HTTP 200.",
+          unit: "reqps",
+          min: 0,
+          stacked: true,
+          queries: [["{{outcome}}", sumRate("outcome", `${OPERATION}_count`)]],
+          runbook: "error-budget-burn-fast",
+          traces: "bff",
+          tags: { error: "true" },
+        }),
+        lines({
+          title: "Errors by code",
+          description: "What the errors in the answers say.",
+          unit: "cps",
+          min: 0,
+          queries: [["{{code}}", sumRate("code", "graphql_errors_total")]],
+          runbook: "error-budget-burn-fast",
+          traces: "bff",
+          tags: { error: "true" },
+        }),
+        heatmap({
+          title: "Duration",
+          description: "All operations. The objectives: 250 ms for queries, 500 ms for mutations. A dot leads to its trace.",
+          unit: "s",
+          exemplars: true,
+          queries: [["{{le}}", `sum by (le) (increase(${OPERATION}_bucket[$__rate_interval]))`]],
+          runbook: "latency-budget-burn",
+          traces: "bff",
+        }),
+        lines({
+          title: "Duration by operation",
+          description: "Half of them are faster than p50, all but one in a hundred than p99.",
+          unit: "s",
+          width: 12,
+          height: 9,
+          min: 0,
+          exemplars: true,
+          queries: [
+            ["p50 {{operation_name}}", quantile(0.5, "operation_name", OPERATION)],
+            ["p99 {{operation_name}}", quantile(0.99, "operation_name", OPERATION)],
+          ],
+          runbook: "latency-budget-burn",
+          traces: "bff",
+        }),
+      ],
+    ],
+    [
+      "Calls to the services",
+      [
+        lines({
+          title: "Calls",
+          description: "Requests from the bff to the services, by how they ended.",
+          unit: "reqps",
+          width: 6,
+          min: 0,
+          queries: [["{{subgraph}} {{status_code}} {{error_type}}", sumRate("subgraph, status_code, error_type", `${CALL}_count`)]],
+          runbook: "error-budget-burn-fast",
+          traces: "bff",
+        }),
+        lines({
+          title: "Duration of a call",
+          description: "Without what the bff itself adds. A dot leads to its trace.",
+          unit: "s",
+          width: 6,
+          min: 0,
+          exemplars: true,
+          queries: [
+            ["p50 {{subgraph}}", quantile(0.5, "subgraph", CALL)],
+            ["p99 {{subgraph}}", quantile(0.99, "subgraph", CALL)],
+          ],
+          runbook: "latency-budget-burn",
+          traces: "bff",
+        }),
+        lines({
+          title: "On their way, and waiting",
+          description: "Each service gets so many calls at a time, and so many more may wait; the rest are refused.",
+          unit: "short",
+          width: 6,
+          min: 0,
+          queries: [
+            ["active {{subgraph}}", "sum by (subgraph) (subgraph_calls_active)"],
+            ["waiting {{subgraph}}", "sum by (subgraph) (subgraph_calls_waiting)"],
+          ],
+          runbook: "latency-budget-burn",
+        }),
+        lines({
+          title: "Circuit breakers that are not closed",
+          description: "How many replicas of the bff have given a service up for a moment, or are trying it again.",
+          unit: "short",
+          width: 6,
+          min: 0,
+          queries: [
+            [
+              "{{subgraph}} {{state}}",
+              'sum by (subgraph, state) (subgraph_circuit_breaker_state{state!="closed"})',
+            ],
+          ],
+          runbook: "error-budget-burn-fast",
+        }),
+        lines({
+          title: "Refused calls",
+          description: "Calls that were not made: too many at once, or the circuit is open. Empty until the first one.",
+          unit: "cps",
+          width: 6,
+          min: 0,
+          noValue: "None.",
+          queries: [["{{subgraph}} {{reason}}", sumRate("subgraph, reason", "subgraph_calls_rejected_total")]],
+          runbook: "error-budget-burn-fast",
+        }),
+        lines({
+          title: "Slowest fields",
+          description: "Fields that call a service, by their p99.",
+          unit: "s",
+          width: 12,
+          min: 0,
+          queries: [
+            ["{{parent_type}}.{{field}}", `topk(10, ${quantile(0.99, "parent_type, field", "graphql_field_duration_seconds")})`],
+          ],
+          runbook: "latency-budget-burn",
+          traces: "bff",
+        }),
+        lines({
+          title: "Entities in a call",
+          description: "How many invoices are asked for together. Near 1 where pages are read, something undoes the joining.",
+          unit: "short",
+          width: 6,
+          min: 0,
+          queries: [
+            ["p50 {{subgraph}}", quantile(0.5, "subgraph", "subgraph_entities_batch_size")],
+            ["p99 {{subgraph}}", quantile(0.99, "subgraph", "subgraph_entities_batch_size")],
+          ],
+          runbook: "latency-budget-burn",
+        }),
+      ],
+    ],
+    [
+      "How much they ask for",
+      [
+        lines({
+          title: "Selections",
+          description: "Fields of an operation, those of fragments counted wherever they are spread. The limit is 1000.",
+          unit: "short",
+          width: 6,
+          min: 0,
+          queries: [
+            ["p50", quantile(0.5, "", "graphql_query_complexity")],
+            ["p99", quantile(0.99, "", "graphql_query_complexity")],
+          ],
+          traces: "bff",
+        }),
+        lines({
+          title: "Depth",
+          description: "Fields within each other. The limit is 12.",
+          unit: "short",
+          width: 6,
+          min: 0,
+          queries: [
+            ["p50", quantile(0.5, "", "graphql_query_depth")],
+            ["p99", quantile(0.99, "", "graphql_query_depth")],
+          ],
+          traces: "bff",
+        }),
+        lines({
+          title: "Refused operations",
+          description: "Documents that are wrong or too large, by the code of the refusal.",
+          unit: "cps",
+          width: 6,
+          min: 0,
+          queries: [["{{reason}}", sumRate("reason", "graphql_rejected_total")]],
+          traces: "bff",
+        }),
+        lines({
+          title: "Live clients",
+          description: "Subscriptions, and what they come through.",
+          unit: "short",
+          width: 6,
+          min: 0,
+          queries: [
+            ["subscriptions", "sum(graphql_subscriptions_active)"],
+            ["WebSockets", "sum(graphql_websockets_active)"],
+            ["event streams", "sum(graphql_event_streams_active)"],
+          ],
+          traces: "bff",
+        }),
+      ],
+    ],
+    [
+      "Gateway",
+      [
+        lines({
+          title: "Requests through Kong",
+          description: "By status, and by whether a service has answered or Kong itself.",
+          unit: "reqps",
+          min: 0,
+          stacked: true,
+          queries: [["{{code}} by {{source}}", sumRate("code, source", "kong_http_requests_total")]],
+          runbook: "gateway-upstream-unhealthy",
+          traces: "kong",
+        }),
+        lines({
+          title: "Kong's own errors",
+          description: "The share of requests that Kong answers 5xx itself, because it does not get through. Above 5 % somebody is woken.",
+          unit: "percentunit",
+          min: 0,
+          queries: [
+            [
+              "{{service}}",
+              share("service", 'kong_http_requests_total{source="kong",code=~"5.."}', "kong_http_requests_total"),
+            ],
+          ],
+          runbook: "gateway-upstream-unhealthy",
+          traces: "kong",
+          tags: { error: "true" },
+        }),
+        lines({
+          title: "What Kong adds, and what it waits for",
+          description: "p99 of Kong's own work, and of the services behind it.",
+          unit: "ms",
+          min: 0,
+          queries: [
+            ["Kong, {{service}}", quantile(0.99, "service", "kong_kong_latency_ms")],
+            ["behind it, {{service}}", quantile(0.99, "service", "kong_upstream_latency_ms")],
+          ],
+          runbook: "latency-budget-burn",
+          traces: "kong",
+        }),
+        lines({
+          title: "Refused by the rate limit",
+          description: "Requests that were answered 429.",
+          unit: "reqps",
+          min: 0,
+          queries: [["{{route}}", sumRate("route", 'kong_http_requests_total{code="429"}')]],
+          runbook: "gateway-upstream-unhealthy",
+        }),
+        lines({
+          title: "Bandwidth",
+          description: "Into the gateway and out of it.",
+          unit: "Bps",
+          min: 0,
+          queries: [["{{direction}}", sumRate("direction", "kong_bandwidth_bytes")]],
+          runbook: "gateway-upstream-unhealthy",
+        }),
+        stat({
+          title: "Connections to Kong",
+          description: "Of clients, open now.",
+          unit: "short",
+          width: 8,
+          height: 8,
+          queries: [["open", 'sum(kong_nginx_connections_total{state="active"})']],
+          runbook: "gateway-upstream-unhealthy",
+        }),
+      ],
+    ],
+  ],
+});
