@@ -387,7 +387,7 @@ export function exampleProblems(repository) {
         say(`${variable}, under "${title}", is no setting of ${programs.length ? programs : "any program"}`);
         continue;
       }
-      const defaults = readers.map(([, all]) => all.get(variable).default).filter((each) => each !== undefined);
+      const defaults = readers.map(([, all]) => all.get(variable).default).filter((each) => each !== undefined && !each.includes(" ")); // "that of HOST" is told, not given
       const example = /[:/]|^$/.test(value) && !value.startsWith("./") && !value.startsWith("http://localhost");
       if (defaults.length && !example && !defaults.includes(value)) say(`${variable}=${value}, and its default is ${defaults[0]}`);
     }
