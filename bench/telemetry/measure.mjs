@@ -23,6 +23,8 @@ const PROGRAM = process.argv[2] ?? fileURLToPath(new URL('../../target/release/t
 const ROUNDS = Number(process.env.ROUNDS ?? 15);
 const SLICE_SECONDS = Number(process.env.SLICE_SECONDS ?? 2);
 const CLIENTS = 16;
+/** How long a program may go on with what a slice has left it, at most. */
+const SETTLE_SECONDS = 20;
 /** The most that telemetry may cost at the default sampling, of the throughput. */
 const ALLOWED_PERCENT = 5;
 
@@ -151,7 +153,8 @@ async function slice(system, load, seconds) {
   await Promise.all(Array.from({ length: CLIENTS }, client));
   const took = performance.now() - began;
   // The events of the last orders, and the last batch of spans.
-  for (let settled = await processorTime(system); ; ) {
+  const patience = performance.now() + SETTLE_SECONDS * 1000;
+  for (let settled = await processorTime(system); performance.now() < patience; ) {
     await pause(500);
     const now = await processorTime(system);
     if (now - settled <= 20) break;

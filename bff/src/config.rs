@@ -213,13 +213,13 @@ impl TypedValueParser for ServiceUrl {
         let text = value.to_string_lossy();
         let reason = match text.parse::<Url>() {
             Ok(url) if matches!(url.scheme(), "http" | "https") => return Ok(url),
-            Ok(url) => format!("not {}", url.scheme()),
-            Err(error) => error.to_string(),
+            Ok(url) => format!(", not {}", url.scheme()),
+            Err(error) => format!(" ({error})"),
         };
         let shown = text.rsplit_once('@').map_or(text.to_string(), |(_, host)| format!("…@{host}"));
         let name = arg.map(ToString::to_string).unwrap_or_default();
         let expected = "an http or https URL like http://localhost:3333";
-        let message = format!("invalid value '{shown}' for '{name}': must be {expected} ({reason})");
+        let message = format!("invalid value '{shown}' for '{name}': must be {expected}{reason}");
         Err(command.clone().error(ErrorKind::ValueValidation, message))
     }
 }

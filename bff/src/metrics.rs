@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use async_graphql::{Name, Response, ServerError, Value, parser::types::OperationType};
+use async_graphql::{Response, ServerError, Value, parser::types::OperationType};
 use chassis::{
     graphql::{complete_codes, is_refusal},
     label_set, label_value,

@@ -14,10 +14,7 @@ use axum::{
 };
 use tracing::{Instrument, Span, field::Empty, info, info_span};
 
-use crate::propagation;
-
-/// The paths of probes and of Prometheus.
-const PROBES: [&str; 4] = ["/health", "/livez", "/readyz", "/metrics"];
+use crate::{health::PROBES, propagation};
 
 /// What stands in a path for what is not shown.
 const REDACTED: &str = "REDACTED";

@@ -7,7 +7,7 @@ export default defineConfig({
     pool: "forks",
     isolate: false,
     fileParallelism: false,
-    testTimeout: 120_000,
+    testTimeout: 300_000,
     hookTimeout: 300_000,
   },
 });

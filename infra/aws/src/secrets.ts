@@ -14,12 +14,12 @@ export class StoredSecret {
     readonly version: pulumi.Output<string>,
   ) {}
 
-  /** What a container names to get the whole value, or one member of it. */
-  reference(member?: string): SecretReference {
-    return {
-      arn: this.secret.arn,
-      valueFrom: member === undefined ? this.secret.arn : pulumi.interpolate`${this.secret.arn}:${member}::`,
-    };
+  /**
+   * What a container names to get the whole value, or one member of it: of this version, so that a task definition waits
+   * until it is there, and a changed credential is a new one, and so a deployment.
+   */
+  reference(member = ""): SecretReference {
+    return { arn: this.secret.arn, valueFrom: pulumi.interpolate`${this.secret.arn}:${member}::${this.version}` };
   }
 }
 

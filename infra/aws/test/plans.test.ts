@@ -4,6 +4,7 @@
 import * as path from "node:path";
 import { describe, expect, it } from "vitest";
 import { findings } from "../src/policies";
+import { statements } from "../src/policies/resource";
 import { CANARY, printed } from "./plan";
 import { planOf, type StackName, STACKS } from "./stacks";
 
@@ -50,6 +51,15 @@ describe("the order of a stack", () => {
     expect(before(service, "kong")).toEqual(expect.arrayContaining([`${service} orders`, `${service} invoices`, `${service} bff`]));
   });
 
+  it("a task definition waits for its credentials, and names their versions, so that a changed one is a deployment", async () => {
+    const { resources } = await planOf("dev");
+    const orders = resources.find(({ type, name }) => type === "aws:ecs/taskDefinition:TaskDefinition" && name === "orders")!;
+    expect(orders.after).toEqual(
+      expect.arrayContaining(["orders-broker", "orders-database", "token-secret"].map((secret) => `aws:secretsmanager/secretVersion:SecretVersion ${secret}`)),
+    );
+    expect(orders.inputs.containerDefinitions).toContain("secret:tandem/dev/orders-database:url::orders-database-1");
+  });
+
   it("roles wait for their database, users for their broker", async () => {
     const { resources } = await planOf("prod");
     const after = (resource: string) => resources.find(({ type, name }) => type.endsWith(":Run") && name === resource)!.after;
@@ -71,6 +81,32 @@ describe("the order of a stack", () => {
     const { resources } = await planOf("prod");
     for (const { options } of resources.filter(({ type }) => type === "aws:ecs/service:Service")) {
       expect(options.ignoreChanges).toEqual(["desiredCount"]);
+    }
+  });
+});
+
+describe("the boundary of the account", () => {
+  it.each(["dev", "prod", "alternatives"] as const)("allows what the roles of %s are granted, or they could not do it", async (name) => {
+    const boundary = (await planOf("account")).resources.find(({ type, name: each }) => type === "aws:iam/policy:Policy" && each === "boundary")!;
+    const allowed = statements(boundary.props.policy).flatMap(({ Action }) => Action);
+    const { resources } = await planOf(name);
+    const granted = resources.filter(({ type }) => type === "aws:iam/rolePolicy:RolePolicy").flatMap(({ props }) => statements(props.policy).flatMap(({ Action }) => Action));
+    expect([...new Set(granted)].filter((action) => !allowed.includes(action))).toEqual([]);
+    const roles = resources.filter(({ type }) => type === "aws:iam/role:Role");
+    const arn = `arn:aws:iam::123456789012:policy${boundary.props.path}${boundary.props.name}`;
+    expect([...new Set(roles.map(({ props }) => props.permissionsBoundary))]).toEqual([arn]);
+  });
+
+  it("is one that the role of a deployment can only hand on, and only to roles of its own stack", async () => {
+    const { resources } = await planOf("account");
+    for (const stack of ["dev", "prod"]) {
+      const { props } = resources.find(({ type, name }) => type === "aws:iam/policy:Policy" && name === `deploy-${stack}`)!;
+      const iam = statements(props.policy).filter(({ Action, Sid }) => Sid !== "RolesOfAwsItself" && Action.some((action) => action.startsWith("iam:")));
+      expect(iam.map(({ Resource }) => Resource)).toEqual(iam.map(() => [`arn:aws:iam::123456789012:role/tandem/${stack}/*`]));
+      const making = iam.find(({ Action }) => Action.includes("iam:CreateRole"))!;
+      expect(making.Action).toEqual(expect.arrayContaining(["iam:PutRolePolicy", "iam:AttachRolePolicy"]));
+      expect(making.Condition!.StringEquals).toHaveProperty("iam:PermissionsBoundary");
+      expect(iam.flatMap(({ Action }) => Action)).not.toContain("iam:DeleteRolePermissionsBoundary");
     }
   });
 });

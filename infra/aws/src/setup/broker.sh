@@ -1,6 +1,8 @@
+# shellcheck shell=bash
+#
 # The users of the broker with their passwords and permissions, over the management API, as often as you like.
 #
-# Runs as: sh -euc "$(< broker.sh)", with
+# Runs as: bash -euc "$(< broker.sh)", with
 #   BROKER_ADMIN_URL   https://user:password@host
 #   BROKER_USERS       users, permissions and topic_permissions in the form of RabbitMQ's definitions
 #

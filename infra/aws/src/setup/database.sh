@@ -1,3 +1,5 @@
+# shellcheck shell=bash
+#
 # The roles of one service and its database, for psql, as often as you like: infra/postgres/roles.sql for one service on a
 # server where we are no superuser.
 #

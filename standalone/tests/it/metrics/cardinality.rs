@@ -1,8 +1,6 @@
 //! Whatever clients send, the number of series stays below a budget: a series costs memory in Prometheus for hours, and a
 //! label that a stranger can choose is a way to take it down.
 
-use std::sync::Arc;
-
 use axum::http::Method;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
@@ -15,7 +13,7 @@ const BUDGET: usize = 6_000;
 
 #[tokio::test]
 async fn ten_thousand_strange_names_paths_and_methods_are_no_series() {
-    let world = Arc::new(World::start().await);
+    let world = World::start().await;
     world.place(5).await;
     world.settle().await;
 

@@ -9,8 +9,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::reconciling::say_created;
 
+/// A metric, labels, and the sum of the series that have them.
+type Sum<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
 /// Asserts sums, naming the first that is wrong.
-fn check(scrape: &Scrape, expected: &[(&str, &[(&str, &str)], f64)]) -> Result<(), String> {
+fn check(scrape: &Scrape, expected: &[Sum<'_>]) -> Result<(), String> {
     for (name, labels, value) in expected {
         let found = scrape.sum(name, labels);
         if found != *value {
@@ -21,7 +24,7 @@ fn check(scrape: &Scrape, expected: &[(&str, &[(&str, &str)], f64)]) -> Result<(
 }
 
 /// What is counted after the fact, such as an acknowledgement, comes a moment later.
-async fn expect(world: &World, expected: &[(&str, &[(&str, &str)], f64)]) {
+async fn expect(world: &World, expected: &[Sum<'_>]) {
     let deadline = Instant::now() + PATIENCE;
     // A wrong number stays wrong: this is for what is counted a moment after it was seen.
     while let Err(wrong) = check(&world.scrape().await, expected) {
