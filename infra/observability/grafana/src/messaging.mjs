@@ -1,7 +1,7 @@
 // Does every event arrive? Outboxes, queues, consumers and the saga.
 
 import { dashboard, heatmap, lines } from "./kit.mjs";
-import { MAIN_QUEUES, OURS, quantile, rate, share, SIDE_QUEUES, sumRate } from "./promql.mjs";
+import { MAIN_QUEUES, OURS, quantile, share, SIDE_QUEUES, sumRate } from "./promql.mjs";
 
 export const messaging = dashboard({
   uid: "tandem-messaging",
