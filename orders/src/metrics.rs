@@ -176,7 +176,7 @@ mod tests {
             oldest: now - TimeDelta::seconds(seconds),
         };
         let unpaid = waiting(OrderStatus::Pending, InvoiceStatus::Issued, 5000);
-        assert_eq!(oldest_age(&[unpaid.clone()], now), 0.0);
+        assert_eq!(oldest_age(std::slice::from_ref(&unpaid), now), 0.0);
         let new = waiting(OrderStatus::Pending, InvoiceStatus::None, 3);
         let canceled = waiting(OrderStatus::Canceled, InvoiceStatus::Issued, 40);
         assert_eq!(oldest_age(&[unpaid, new, canceled], now), 40.0);
