@@ -75,10 +75,13 @@ impl TestDatabase {
     }
 
     /// How many prepared statements a connection remembers, when the pool was used by one task only: it has one
-    /// connection then. Nothing on SQLite, which does not say.
+    /// connection then. Without those of the migrations, which it may have made as well. Nothing on SQLite, which does
+    /// not say.
     pub async fn prepared_statements(&self) -> Option<i64> {
         let backend = self.connection.get_database_backend();
-        let count = Statement::from_string(backend, "SELECT count(*) AS statements FROM pg_prepared_statements");
+        let count =
+            "SELECT count(*) AS statements FROM pg_prepared_statements WHERE statement !~ '^(CREATE|ALTER|COMMENT)'";
+        let count = Statement::from_string(backend, count);
         if backend == DbBackend::Sqlite {
             return None;
         }
