@@ -66,3 +66,54 @@ pub async fn strange_server() -> u16 {
     });
     port
 }
+
+/// A service with a database and a broker, and canaries in all its settings: what it has to keep to itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Service {
+    /// The path of its program.
+    pub program: &'static str,
+    /// What its log has while neither can be reached.
+    pub says: &'static [&'static str],
+}
+
+impl Service {
+    /// A start with a URL that cannot be one is refused without its password.
+    pub async fn is_refused(self) {
+        let (database, broker) = urls(1);
+        for (database, broker) in [
+            (format!("mysql://u:{CANARY}@h/o"), broker.clone()),
+            (format!("u:{CANARY}@h/o"), broker.clone()),
+            (format!("postgres://u:{CANARY}@h:port/o"), broker.clone()),
+            (database.clone(), format!("http://u:{CANARY}@h/v")),
+            (database.clone(), format!("u:{CANARY}@h/v")),
+            (database.clone(), format!("amqp://u:{CANARY}@h:port/v")),
+        ] {
+            assert_refused(program(self.program, &settings(database, broker))).await;
+        }
+    }
+
+    /// Both are away, or something else is where they should be: the process goes on trying, and says so.
+    pub async fn cannot_connect(self) {
+        for port in [1, strange_server().await] {
+            let (database, broker) = urls(port);
+            let log = log_until(program(self.program, &settings(database, broker)), self.says).await;
+            assert!(!log.contains("OPEN MODE"), "it asks for tokens");
+        }
+    }
+
+    /// Without a key everybody is let in, which nobody can overlook.
+    pub async fn is_open(self) {
+        let (database, broker) = urls(1);
+        let without_key = &settings(database, broker)[..2];
+        log_until(program(self.program, without_key), &["OPEN MODE: no token is asked for"]).await;
+    }
+}
+
+fn settings(database: String, broker: String) -> [(&'static str, String); 4] {
+    let secret = format!("{CANARY}-of-the-issuer-and-of-us");
+    [("DATABASE_URL", database), ("BROKER_URL", broker), ("JWT_SECRET", secret), ("JWT_ISSUER", "issuer".into())]
+}
+
+fn urls(port: u16) -> (String, String) {
+    (format!("postgres://u:{CANARY}@127.0.0.1:{port}/o"), format!("amqp://u:{CANARY}@127.0.0.1:{port}/v"))
+}
