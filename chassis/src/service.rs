@@ -58,10 +58,14 @@ impl RunningService {
         let server = tokio::spawn(http::serve(listener, routes.clone(), stop.clone()));
         tracing::info!("{name} listens on {url}");
         // What is missing is told also where nobody asks for the readiness; but not what only begins, too.
-        let looking = Arc::clone(&readiness);
+        let (looking, stopped) = (Arc::clone(&readiness), stop.clone());
         tokio::spawn(async move {
-            sleep(FIRST_LOOK).await;
-            looking.look().await;
+            let look = async {
+                sleep(FIRST_LOOK).await;
+                looking.look().await;
+            };
+            // What a service that stops has let go of is not missing.
+            stopped.run_until_cancelled(look).await;
         });
         let (ends, hooks) = (Vec::new(), Vec::new());
         Self { name, url, routes, readiness, stop, server, ends, hooks, metrics: None, metrics_server: None }
